@@ -1,0 +1,2 @@
+//! ragicamp.
+pub mod domain;
