@@ -86,7 +86,7 @@ pub enum Event {
     BatchDispatched {
         /// The experiment.
         experiment: String,
-        /// The worker's epoch.
+        /// The batch's epoch.
         epoch: u64,
         /// Questions in it.
         size: usize,
@@ -143,8 +143,8 @@ pub enum Event {
     WorkerRestarted {
         /// The experiment.
         experiment: String,
-        /// The new worker's epoch.
-        epoch: u64,
+        /// The new worker's number.
+        worker: u64,
         /// Why.
         reason: String,
     },

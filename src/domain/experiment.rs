@@ -63,7 +63,9 @@ impl Provider {
 }
 
 /// The type that weights are computed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Dtype {
     /// f32 on a CPU; the weights' own type on a GPU.
@@ -78,7 +80,9 @@ pub enum Dtype {
 }
 
 /// How weights are quantised on load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub enum Quantization {
     /// Full precision.
     #[default]
