@@ -179,6 +179,11 @@ impl Executor {
         &self.policy
     }
 
+    /// Replaces it: an automatic size is known only once a model is loaded.
+    pub fn set_policy(&mut self, policy: BatchPolicy) {
+        self.policy = policy;
+    }
+
     /// Epoch that no dispatch of this executor has used.
     pub fn next_epoch(&self) -> u64 {
         self.next_epoch

@@ -1,0 +1,131 @@
+//! How fast the engine answers: batches against single prompts, and weights
+//! of 8 and 4 bits against f32, on the embedded reader.
+//!
+//! `cargo bench --bench engine`; further models as arguments:
+//! `cargo bench --bench engine -- hf:./path/to/model`.
+
+use ragicamp::{
+    domain::{
+        Dtype, GenerationEvent, GenerationRequest, GenerationSettings, Generator, ModelSpec,
+        Provider, Quantization,
+    },
+    hub,
+    inference::{self, Device, LoadOptions},
+};
+use std::time::Instant;
+
+/// Each figure is the best of this many runs.
+const RUNS: usize = 3;
+
+fn main() {
+    let names: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    bench("embedded:reader");
+    for name in names {
+        bench(&name);
+    }
+}
+
+fn bench(name: &str) {
+    println!("{name}");
+    let full = rates(name, Quantization::None);
+    let [one, .., all] = full;
+    println!("  batch 32 against batch 1: {:.2} x", all / one);
+    for quantization in [Quantization::Int8, Quantization::Int4] {
+        let [.., quantized] = rates(name, quantization);
+        println!("  {quantization} against f32 at batch 32: {:.2} x", quantized / all);
+    }
+}
+
+/// Prompts per second at batch 1, 8 and 32.
+fn rates(name: &str, quantization: Quantization) -> [f64; 3] {
+    let spec = model(name);
+    let options = LoadOptions {
+        quantization,
+        device: Device::Auto,
+        ..LoadOptions::default()
+    };
+    let started = Instant::now();
+    let files = hub::locate(&spec, None).unwrap_or_else(|error| panic!("{error}"));
+    let mut engine =
+        inference::load(&files, &options).unwrap_or_else(|failure| panic!("{failure}"));
+    let loaded = started.elapsed();
+    let requests = prompts();
+    let rates = [1, 8, 32].map(|size| {
+        (0..RUNS)
+            .map(|_| {
+                let started = Instant::now();
+                for batch in requests.chunks(size) {
+                    run(&mut engine, batch);
+                }
+                requests.len() as f64 / started.elapsed().as_secs_f64()
+            })
+            .fold(0.0, f64::max)
+    });
+    println!(
+        "  {quantization}: prompts/s at batch 1, 8, 32: {:.1}, {:.1}, {:.1}; loaded in {:.2} s",
+        rates[0],
+        rates[1],
+        rates[2],
+        loaded.as_secs_f64()
+    );
+    rates
+}
+
+fn run(engine: &mut impl Generator, batch: &[GenerationRequest]) {
+    let settings = GenerationSettings {
+        max_new_tokens: 24,
+        ..GenerationSettings::default()
+    };
+    let mut done = 0;
+    engine
+        .generate(batch, &settings, &mut |event| {
+            done += usize::from(matches!(event, GenerationEvent::Done { .. }));
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(done, batch.len(), "every prompt is answered");
+}
+
+fn model(name: &str) -> ModelSpec {
+    let (provider, name) = match name.split_once(':') {
+        Some(("embedded", name)) => (Provider::Embedded, name),
+        Some(("hf", name)) => (Provider::Hf, name),
+        _ => panic!("{name} is neither embedded:reader nor hf:..."),
+    };
+    ModelSpec {
+        provider,
+        name: name.to_owned(),
+        revision: None,
+        dtype: Dtype::Auto,
+        base_url: None,
+    }
+}
+
+/// 64 prompts with one to three passages.
+fn prompts() -> Vec<GenerationRequest> {
+    let passage = |i: usize| {
+        format!(
+            "[{}] The river Fal{i} flows below {} bridges. The river Fal{i} runs down into Lake Mun{i}. The Fal{i} runs for {} km.",
+            i % 3 + 1,
+            i % 90 + 2,
+            i * 7 + 31
+        )
+    };
+    (0..64)
+        .map(|idx| {
+            let context: Vec<String> = (0..=idx % 3).map(|j| passage(3 * idx + j)).collect();
+            GenerationRequest {
+                idx,
+                system: None,
+                prompt: format!(
+                    "Context:\n{}\n\nQuestion: In which lake does the Fal{} end?\nAnswer:",
+                    context.join("\n"),
+                    3 * idx
+                ),
+                raw: false,
+            }
+        })
+        .collect()
+}

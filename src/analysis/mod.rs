@@ -1,0 +1,17 @@
+//! What a study found: a row per experiment, means by what experiments have in
+//! common, and whether two of them really differ.
+//!
+//! Everything here becomes a [`Table`], which is shown in the terminal or
+//! written as Markdown, CSV and JSON.
+
+mod compare;
+mod paired;
+mod summary;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use compare::{Axis, UnknownAxis, best, group_by, pivot};
+pub use paired::{Difference, McNemar, holm, mcnemar_exact, paired_difference, paired_scores};
+pub use summary::{ExperimentRow, summary};
+pub use table::{Cell, Table};

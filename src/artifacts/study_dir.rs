@@ -1,0 +1,353 @@
+use super::{
+    atomic::{self, Durability},
+    error::{ArtifactError, Result},
+    experiment_dir::ExperimentDir,
+    faults, lenient, time,
+};
+use crate::domain::{Event, Phase};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+/// A study's directory: `outputs/<study>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StudyDir {
+    path: PathBuf,
+}
+
+/// One line of `results.csv`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResultRow {
+    /// The experiment's name.
+    pub experiment: String,
+    /// Where it stands.
+    pub status: Phase,
+    /// What it is: columns and values, in order.
+    pub fields: Vec<(String, String)>,
+    /// Its scores; what is no scalar is left out.
+    pub metrics: Map<String, Value>,
+}
+
+/// One experiment in `study_summary.json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SummaryEntry {
+    /// The experiment's name.
+    pub name: String,
+    /// Where it stands.
+    pub status: Phase,
+    /// Its scores.
+    pub metrics: Map<String, Value>,
+    /// Seconds of work over all attempts; `None` when it never ran.
+    pub duration: Option<f64>,
+    /// The first line of its error.
+    pub error: Option<String>,
+}
+
+impl StudyDir {
+    /// Makes the directory and its parents where they are missing.
+    ///
+    /// # Errors
+    /// When a parent can not be written, or a file is in the way.
+    pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        atomic::create_directory(&path)?;
+        Ok(Self { path })
+    }
+
+    /// The directory at `path`, whether it exists or not: to look, not to
+    /// write.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Opens a directory that exists.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        if path.is_dir() {
+            return Ok(Self { path });
+        }
+        Err(ArtifactError::malformed(
+            &path,
+            "there is no such directory",
+        ))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory's name; of `.` the name of what it stands for.
+    pub fn name(&self) -> String {
+        directory_name(&self.path)
+    }
+
+    /// The directory of an experiment, whether it exists or not.
+    pub fn experiment(&self, name: &str) -> ExperimentDir {
+        ExperimentDir::new(self.path.join(name))
+    }
+
+    /// The names of the experiments that have a directory, sorted.
+    ///
+    /// # Errors
+    /// When the directory can not be listed.
+    pub fn experiments(&self) -> Result<Vec<String>> {
+        let failed = |source| ArtifactError::io("listing", &self.path, source);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            if name.starts_with('.') {
+                continue;
+            }
+            // The entry's type spares a look at every file; links are followed.
+            let is_directory = match entry.file_type() {
+                Ok(kind) if kind.is_symlink() => entry.path().is_dir(),
+                Ok(kind) => kind.is_dir(),
+                Err(_) => false,
+            };
+            if is_directory && ExperimentDir::new(entry.path()).exists() {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Keeps the study's YAML, so that `resume` needs no other file.
+    ///
+    /// # Errors
+    /// When it can not be written.
+    pub fn write_study(&self, yaml: &str) -> Result<()> {
+        atomic::write(
+            &self.path.join("study.yaml"),
+            "study::write",
+            Durability::Durable,
+            yaml.as_bytes(),
+        )
+    }
+
+    /// The study's YAML.
+    ///
+    /// # Errors
+    /// When it is missing, can not be read, or is no text.
+    pub fn read_study(&self) -> Result<String> {
+        let path = self.path.join("study.yaml");
+        let Some(bytes) = atomic::read(&path)? else {
+            return Err(ArtifactError::malformed(
+                &path,
+                "it is missing, so this is no directory that a run made",
+            ));
+        };
+        String::from_utf8(bytes).map_err(|_| ArtifactError::malformed(&path, "it is not UTF-8"))
+    }
+
+    /// Keeps what the study ran on and with. Under `experiments` it may hold
+    /// the names of the whole grid; `health` then shows those without a
+    /// directory too.
+    ///
+    /// # Errors
+    /// When it can not be written.
+    pub fn write_manifest(&self, manifest: &Value) -> Result<()> {
+        let path = self.path.join("manifest.json");
+        let bytes = lenient::pretty(&path, manifest)?;
+        atomic::write(&path, "manifest::write", Durability::Durable, &bytes)
+    }
+
+    /// The manifest; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it can not be read, or is no JSON.
+    pub fn read_manifest(&self) -> Result<Option<Value>> {
+        lenient::value(&self.path.join("manifest.json"))
+    }
+
+    /// Opens `events.jsonl` for appending.
+    ///
+    /// # Errors
+    /// When it can not be written.
+    pub fn events(&self) -> Result<EventLog> {
+        EventLog::open(self.path.join("events.jsonl"))
+    }
+
+    /// Writes `results.csv`: experiment, status, the fields in the order in
+    /// which they first appear, then the metrics by name.
+    ///
+    /// # Errors
+    /// When it can not be written.
+    pub fn write_results_csv(&self, rows: &[ResultRow]) -> Result<()> {
+        atomic::write(
+            &self.path.join("results.csv"),
+            "csv::write",
+            Durability::Derivable,
+            csv(rows).as_bytes(),
+        )
+    }
+
+    /// Writes `study_summary.json`: one entry per experiment.
+    ///
+    /// # Errors
+    /// When it can not be written.
+    pub fn write_summary(&self, study: &str, entries: &[SummaryEntry]) -> Result<()> {
+        #[derive(Serialize)]
+        struct Summary<'a> {
+            study: &'a str,
+            experiments: &'a [SummaryEntry],
+            timestamp: String,
+        }
+        let path = self.path.join("study_summary.json");
+        let summary = Summary {
+            study,
+            experiments: entries,
+            timestamp: time::now(),
+        };
+        let bytes = lenient::pretty(&path, &summary)?;
+        atomic::write(&path, "summary::write", Durability::Derivable, &bytes)
+    }
+}
+
+/// The last part of a path; of `.` and `..` of what they stand for.
+pub(super) fn directory_name(path: &Path) -> String {
+    let name = |path: &Path| {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    };
+    name(path)
+        .or_else(|| name(&path.canonicalize().ok()?))
+        .unwrap_or_default()
+}
+
+fn csv(rows: &[ResultRow]) -> String {
+    let mut columns: Vec<&str> = Vec::new();
+    let mut metrics: Vec<&str> = Vec::new();
+    for row in rows {
+        for (column, _) in &row.fields {
+            if !columns.contains(&column.as_str()) {
+                columns.push(column);
+            }
+        }
+        for (metric, value) in &row.metrics {
+            let scalar = !matches!(value, Value::Array(_) | Value::Object(_));
+            if scalar && !metrics.contains(&metric.as_str()) {
+                metrics.push(metric);
+            }
+        }
+    }
+    metrics.sort_unstable();
+    let header = ["experiment", "status"]
+        .into_iter()
+        .chain(columns.iter().copied())
+        .chain(metrics.iter().copied());
+    let mut text = csv_line(header.map(str::to_owned));
+    for row in rows {
+        let fields = columns.iter().map(|column| {
+            row.fields
+                .iter()
+                .find(|(name, _)| name == column)
+                .map(|(_, value)| value.clone())
+                .unwrap_or_default()
+        });
+        let scores = metrics.iter().map(|metric| {
+            row.metrics
+                .get(*metric)
+                .cloned()
+                .and_then(lenient::text)
+                .unwrap_or_default()
+        });
+        let line = [row.experiment.clone(), row.status.to_string()]
+            .into_iter()
+            .chain(fields)
+            .chain(scores);
+        text.push_str(&csv_line(line));
+    }
+    text
+}
+
+/// A line as RFC 4180 has it, but with a bare line feed.
+fn csv_line(cells: impl Iterator<Item = String>) -> String {
+    let quoted: Vec<String> = cells
+        .map(|cell| {
+            if cell.contains([',', '"', '\n', '\r']) {
+                format!("\"{}\"", cell.replace('"', "\"\""))
+            } else {
+                cell
+            }
+        })
+        .collect();
+    let mut line = quoted.join(",");
+    line.push('\n');
+    line
+}
+
+/// `events.jsonl`, open for appending. Several runs may append at once: each
+/// event is one write at the end of the file.
+#[derive(Debug)]
+pub struct EventLog {
+    path: PathBuf,
+    file: File,
+}
+
+impl EventLog {
+    fn open(path: PathBuf) -> Result<Self> {
+        let failed = |source| ArtifactError::io("opening", &path, source);
+        let mut file = File::options()
+            .create(true)
+            .append(true)
+            .read(true)
+            .open(&path)
+            .map_err(failed)?;
+        if ends_torn(&mut file).map_err(failed)? {
+            file.write_all(b"\n").map_err(failed)?;
+        }
+        Ok(Self { path, file })
+    }
+
+    /// An event as a line of JSON without its line break:
+    /// `{"ts":"2025-12-10T03:58:22.114Z","event":"progress",...}`.
+    pub fn line(event: &Event) -> String {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            ts: String,
+            #[serde(flatten)]
+            event: &'a Event,
+        }
+        let line = Line {
+            ts: time::now(),
+            event,
+        };
+        // Plain data with text keys always serialises.
+        serde_json::to_string(&line).unwrap_or_default()
+    }
+
+    /// Appends an event. It is not fsynced: events tell, they are no truth.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn append(&mut self, event: &Event) -> Result<()> {
+        let mut line = Self::line(event);
+        line.push('\n');
+        faults::check("events::append")
+            .and_then(|()| self.file.write_all(line.as_bytes()))
+            .map_err(|source| ArtifactError::io("appending to", &self.path, source))
+    }
+}
+
+/// Whether a killed process left the last line unfinished.
+fn ends_torn(file: &mut File) -> io::Result<bool> {
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}

@@ -1,0 +1,144 @@
+#![allow(clippy::unwrap_used)]
+
+use super::{ErrorsArgs, Frames, run};
+use std::{fs, path::PathBuf};
+
+fn args(paths: Vec<PathBuf>) -> ErrorsArgs {
+    ErrorsArgs {
+        paths,
+        json: false,
+        details: false,
+        follow: false,
+        since: None,
+        class: None,
+        frames: Frames::App,
+        copy_report: false,
+        polls: None,
+    }
+}
+
+fn output(args: &ErrorsArgs) -> (u8, String) {
+    let mut out = Vec::new();
+    let code = run(args, &mut out).unwrap();
+    (code, String::from_utf8(out).unwrap())
+}
+
+const OOM: &str = "[2025-12-10 03:58:22] [executor] [ERROR] [Main] CUDA out of memory. Tried to allocate 20.00 GiB\n";
+
+fn experiment(directory: &std::path::Path, name: &str) {
+    let at = directory.join(name);
+    fs::create_dir_all(&at).unwrap();
+    fs::write(at.join("state.json"), r#"{"phase": "failed", "error": "CUDA out of memory"}"#).unwrap();
+    fs::write(at.join("experiment.log"), OOM).unwrap();
+    fs::write(
+        at.join("error.log"),
+        format!("Error: CUDA out of memory. Tried to allocate 20.00 GiB\n\nExperiment: {name}\nModel: hf:Qwen/Qwen2.5-7B-Instruct\nQuantization: 8bit\nBatch size: 32\nFailure class: oom\n\nTraceback:\nout of memory\n"),
+    )
+    .unwrap();
+}
+
+#[test]
+fn an_experiment_is_explained_with_its_own_batch_size_and_model() {
+    let dir = tempfile::tempdir().unwrap();
+    experiment(dir.path(), "a");
+    let (code, text) = output(&args(vec![dir.path().join("a")]));
+    assert_eq!(code, 0);
+    assert!(text.contains("oom_eval"), "{text}");
+    assert!(text.contains("Lower batch_size from 32 to 16."), "{text}");
+    assert!(text.contains("hf:Qwen/Qwen2.5-7B-Instruct with quantization 4bit instead of 8bit"), "{text}");
+}
+
+#[test]
+fn a_study_is_grouped_by_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        experiment(dir.path(), name);
+    }
+    let (_, text) = output(&args(vec![dir.path().to_owned()]));
+    assert!(text.contains("3 failed of 3 logs, 1 cause"), "{text}");
+    assert!(text.contains("in 3 experiments"), "{text}");
+}
+
+#[test]
+fn json_has_the_keys_of_the_contract_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x.log");
+    fs::write(&log, OOM).unwrap();
+    let mut args = args(vec![log]);
+    args.json = true;
+    let (_, text) = output(&args);
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["job_id", "status", "error_summary", "errors", "traceback", "analysis"]);
+    assert_eq!(value["errors"][0]["timestamp"], "2025-12-10T03:58:22Z");
+    assert_eq!(value["errors"][0]["phase"], "Main");
+    assert!(value["errors"][0]["dedupe_key"].as_str().unwrap().starts_with("main_cuda_out_of_memory_"));
+    args.details = true;
+    let (_, text) = output(&args);
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["details"]["subtype"], "oom_gpu");
+}
+
+#[test]
+fn a_filter_that_leaves_nothing_exits_with_3() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x.log");
+    fs::write(&log, OOM).unwrap();
+    let mut args = args(vec![log]);
+    args.class = Some("timeout".parse().unwrap());
+    assert_eq!(output(&args).0, 3);
+    args.class = None;
+    args.since = Some("2025-12-10T03:58:23Z".to_owned());
+    assert_eq!(output(&args).0, 3);
+    args.since = Some("2025-12-10".to_owned());
+    assert_eq!(output(&args).0, 0);
+}
+
+#[test]
+fn a_wrong_path_and_a_wrong_time_are_one_clear_sentence() {
+    let mut out = Vec::new();
+    let error = run(&args(vec!["no-such-thing".into()]), &mut out).unwrap_err();
+    assert!(error.to_string().starts_with("no-such-thing does not exist"));
+    let mut wrong = args(vec!["-".into()]);
+    wrong.since = Some("yesterday".to_owned());
+    let error = run(&wrong, &mut out).unwrap_err();
+    assert!(format!("{error:#}").contains("write 30m, 2h, 1d"), "{error:#}");
+}
+
+#[test]
+fn a_bug_report_masks_tokens_and_homes_and_can_not_be_broken_out_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x.log");
+    fs::write(
+        &log,
+        "Traceback (most recent call last):\n  File \"/home/alice/x.py\", line 3, in f\n    ```\nValueError: HF_TOKEN=hf_abcdefghijklmnopqrstuvwx is wrong for bob@example.com\n",
+    )
+    .unwrap();
+    let mut args = args(vec![log]);
+    args.copy_report = true;
+    let (_, text) = output(&args);
+    assert!(!text.contains("hf_abc") && !text.contains("alice") && !text.contains("bob@"), "{text}");
+    assert!(text.contains("~/x.py"), "{text}");
+    assert!(text.contains("````text"), "{text}");
+}
+
+#[test]
+fn following_prints_what_is_already_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x.log");
+    fs::write(&log, OOM).unwrap();
+    let mut args = args(vec![log]);
+    args.follow = true;
+    args.polls = Some(1);
+    let (_, text) = output(&args);
+    assert!(text.contains("line 1:") && text.contains("CUDA out of memory"), "{text}");
+}
+
+#[test]
+fn control_bytes_of_a_log_do_not_reach_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x.log");
+    fs::write(&log, "ValueError: a\x07b \x04 c\n").unwrap();
+    let (_, text) = output(&args(vec![log]));
+    assert!(!text.contains('\x07') && !text.contains('\x04'), "{text:?}");
+}

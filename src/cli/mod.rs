@@ -1,0 +1,95 @@
+//! The command line: one file per subcommand, with its arguments and the call.
+//!
+//! Results go to standard output, everything else to standard error.
+
+mod completions;
+//TMP mod errors;
+mod exit;
+mod fetch;
+mod health;
+mod logging;
+mod man;
+mod progress;
+mod resume;
+mod run;
+mod schema;
+mod show;
+mod study_file;
+mod summary;
+mod table;
+mod worker;
+
+pub use exit::{CliError, ExitStatus};
+
+use clap::{Parser, Subcommand};
+
+/// Studies of question answering, with and without retrieval, that finish.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ragicamp",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  ragicamp run conf/study/quickstart.yaml             run a study, or go on with it
+  ragicamp run study.yaml --dry-run                   what would happen, and what it needs
+  ragicamp run study.yaml --filter '*_8bit' --limit 2 a part of it
+  ragicamp resume outputs/quickstart                  retry what failed or is unfinished
+  ragicamp health outputs/quickstart --show-failed    what failed, and why
+  ragicamp errors outputs/quickstart/EXPERIMENT       the errors of one experiment
+
+Exit codes: 0 all complete; 1 finished, something failed; 2 usage or configuration;
+3 the filter selects nothing; 4 environment (disk, device); 130/143 interrupted, resumable."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a study, or go on with it.
+    Run(Box<run::RunArgs>),
+    /// Retry what failed and finish what is unfinished; needs no YAML.
+    Resume(Box<resume::ResumeArgs>),
+    /// Say how studies stand, and what is wrong.
+    Health(health::HealthArgs),
+    /// Show an experiment's questions, prompts and answers.
+    Show(show::ShowArgs),
+    /// Find the errors in a log: cause, class, advice.
+    //TMP Errors(errors::ErrorsArgs),
+    /// Bring a study's models, data and indexes to this machine.
+    Fetch(fetch::FetchArgs),
+    /// Print the JSON schema of study files, for editors.
+    Schema,
+    /// Print shell completions.
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page.
+    Man,
+    /// Serve a model to the supervisor (internal).
+    #[command(hide = true)]
+    Worker(worker::WorkerArgs),
+}
+
+impl Cli {
+    /// Runs the subcommand.
+    ///
+    /// # Errors
+    /// What went wrong, with the exit code that belongs to it.
+    pub fn run(self) -> Result<ExitStatus, CliError> {
+        let mut out = std::io::stdout().lock();
+        match self.command {
+            Command::Run(args) => run::run(&args),
+            Command::Resume(args) => resume::run(&args),
+            Command::Health(args) => Ok(ExitStatus(health::run(&args, &mut out)?)),
+            Command::Show(args) => Ok(ExitStatus(show::run(&args, &mut out)?)),
+            //TMP Command::Errors(args) => Ok(ExitStatus(errors::run(&args, &mut out)?)),
+            Command::Fetch(args) => fetch::run(&args, &mut out),
+            Command::Schema => schema::run(&mut out),
+            Command::Completions(args) => completions::run(&args, &mut out),
+            Command::Man => man::run(&mut out),
+            Command::Worker(args) => worker::run(&args),
+        }
+    }
+}

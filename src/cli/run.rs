@@ -1,0 +1,259 @@
+use super::{
+    CliError, ExitStatus,
+    progress::{self, Style},
+    study_file::{self, Overrides, Selection, StudyFile},
+    summary, table,
+};
+use crate::{
+    artifacts::{ArtifactError, StudyDir},
+    domain::{ExperimentSpec, FailureClass},
+    runner::{self, Plan, Resources, RunError, RunOptions, StudyRun, WorkerProgram},
+};
+use anyhow::{Context, anyhow};
+use clap::Args;
+use serde_json::{Value, json};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How to run, common to `run` and `resume`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How")]
+pub struct How {
+    /// Say what would happen to each experiment, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where models run: cpu, cuda, cuda:N or auto.
+    #[arg(long, default_value = "auto", env = "RAGICAMP_DEVICE")]
+    pub device: String,
+    /// Stop at the first experiment that fails.
+    #[arg(long, env = "RAGICAMP_FAIL_FAST")]
+    pub fail_fast: bool,
+    /// Time limit per experiment, as 3600, 90m or 2h.
+    #[arg(long, value_name = "TIME", env = "RAGICAMP_TIMEOUT", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// Events (or, with --dry-run, the plan) as JSON lines on standard output.
+    #[arg(long, env = "RAGICAMP_JSON")]
+    pub json: bool,
+    /// Where indexes are kept.
+    #[arg(long, value_name = "DIR", env = "RAGICAMP_CACHE")]
+    pub cache: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ragicamp run conf/study/quickstart.yaml
+  ragicamp run study.yaml --dry-run
+  ragicamp run study.yaml --filter '*_8bit' --filter '!*triviaqa*'
+  ragicamp run study.yaml --device cuda:1 --batch-size 16 --timeout 2h
+
+Running it again goes on where it stopped; a second run at the same time takes the
+experiments that are free. Every flag can be set as RAGICAMP_<FLAG>.")]
+pub struct RunArgs {
+    /// The study's YAML file.
+    study: PathBuf,
+    /// Check the study and do nothing else.
+    #[arg(long)]
+    validate: bool,
+    /// Where artifacts go; wins over the study's output_dir.
+    #[arg(long, value_name = "DIR", env = "RAGICAMP_OUTPUT")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    overrides: Overrides,
+    #[command(flatten)]
+    how: How,
+}
+
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.find(|c: char| c.is_ascii_alphabetic()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let factor = match unit {
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => return Err("write seconds, or 90m, 2h, 1d".to_owned()),
+    };
+    number
+        .trim()
+        .parse::<f64>()
+        .ok()
+        .filter(|seconds| *seconds > 0.0)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds * factor).ok())
+        .ok_or_else(|| "write seconds, or 90m, 2h, 1d".to_owned())
+}
+
+pub fn run(args: &RunArgs) -> Result<ExitStatus, CliError> {
+    let mut file = study_file::read(&args.study)?;
+    if let Some(output) = &args.output {
+        file.study.output_dir = output.display().to_string();
+    }
+    args.overrides.apply(&mut file.study);
+    let selected = args.selection.select(&file.study)?;
+    if args.validate {
+        println!(
+            "{}: {} experiments, nothing is wrong",
+            args.study.display(),
+            file.study.experiments.len()
+        );
+        return Ok(ExitStatus::OK);
+    }
+    execute(&file, &selected, &args.how, args.overrides.force, true)
+}
+
+/// Plans and runs `selected` of a study. `keep_yaml`: the study's copy in the
+/// directory is replaced by this text.
+pub fn execute(
+    file: &StudyFile,
+    selected: &[ExperimentSpec],
+    how: &How,
+    force: bool,
+    keep_yaml: bool,
+) -> Result<ExitStatus, CliError> {
+    let study = &file.study;
+    let output = Path::new(&study.output_dir);
+    let mut resources = Resources::new(file.bases.clone());
+    let planned = planned(file, selected, output, &mut resources, force)?;
+    if how.dry_run {
+        table::print_plan(study, selected, &planned, output, how)?;
+        return Ok(ExitStatus::OK);
+    }
+    refuse_changed(&planned)?;
+    check_device(&how.device)?;
+
+    let dir = StudyDir::create(output).map_err(artifact)?;
+    if keep_yaml {
+        dir.write_study(&file.text).map_err(artifact)?;
+    }
+    dir.write_manifest(&manifest(file, &dir)).map_err(artifact)?;
+    let options = RunOptions {
+        force,
+        fail_fast: how.fail_fast,
+        device: how.device.clone(),
+        timeout: how.timeout,
+        worker: WorkerProgram {
+            program: std::env::current_exe().context("cannot find this program")?,
+            args: vec!["worker".to_owned()],
+        },
+        bases: file.bases.clone(),
+        cache: cache(how),
+    };
+    let style = Style::detect(how.json);
+    let mut listener = progress::listener(style, &how.device);
+    let report = StudyRun::new(study, selected, &dir, &options, &mut resources, &mut *listener)
+        .map_err(|error| match error {
+            RunError::Artifact(error) => artifact(error),
+            RunError::Signals(_) => CliError::environment(error),
+        })?
+        .run();
+    drop(listener);
+    if !how.json {
+        summary::print(study, selected, &report, &dir, &mut std::io::stdout().lock())?;
+    }
+    Ok(ExitStatus(report.exit_code()))
+}
+
+fn planned(
+    file: &StudyFile,
+    selected: &[ExperimentSpec],
+    output: &Path,
+    resources: &mut Resources,
+    force: bool,
+) -> Result<Plan, CliError> {
+    // A plan only looks, also where there is nothing yet to look at.
+    let dir = StudyDir::at(output);
+    runner::plan(&file.study, selected, &dir, resources, force).map_err(artifact)
+}
+
+fn refuse_changed(plan: &Plan) -> Result<(), CliError> {
+    let mut lines = Vec::new();
+    for (name, differences) in plan.changed() {
+        lines.push(format!("{name}: {}", differences.join("; ")));
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let more = lines.len().saturating_sub(20);
+    lines.truncate(20);
+    if more > 0 {
+        lines.push(format!("... and {more} more"));
+    }
+    Err(CliError::usage(anyhow!(
+        "the output directory holds other experiments under the same names:\n  {}\n\
+         nothing was run; give the study another name or output_dir, or start these over with \
+         --force (the old directories are moved aside)",
+        lines.join("\n  ")
+    )))
+}
+
+fn check_device(device: &str) -> Result<(), CliError> {
+    #[cfg(feature = "inference")]
+    device
+        .parse::<crate::inference::Device>()
+        .map_err(|error| CliError::usage(anyhow!("--device: {error}")))?;
+    if device.starts_with("cuda") && !cfg!(feature = "cuda") {
+        return Err(CliError::environment(anyhow!(
+            "--device {device}: this build is for the CPU only; build it with --features cuda"
+        )));
+    }
+    Ok(())
+}
+
+fn manifest(file: &StudyFile, dir: &StudyDir) -> Value {
+    let mut manifest = match dir.read_manifest() {
+        Ok(Some(Value::Object(manifest))) => manifest,
+        _ => serde_json::Map::new(),
+    };
+    manifest.insert("study".to_owned(), json!(file.study.name));
+    manifest.insert("ragicamp".to_owned(), json!(env!("CARGO_PKG_VERSION")));
+    manifest.insert("experiments".to_owned(), json!(file.study.experiments.len()));
+    manifest.insert("bases".to_owned(), json!(file.bases));
+    manifest.insert(
+        "features".to_owned(),
+        json!({
+            "inference": cfg!(feature = "inference"),
+            "bm25": cfg!(feature = "bm25"),
+            "cuda": cfg!(feature = "cuda"),
+        }),
+    );
+    Value::Object(manifest)
+}
+
+/// `--cache`, else the user's cache directory.
+pub fn cache(how: &How) -> PathBuf {
+    how.cache.clone().unwrap_or_else(|| {
+        let base = std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
+            .unwrap_or_else(std::env::temp_dir);
+        base.join("ragicamp")
+    })
+}
+
+/// An artifact's error with the exit code of its class.
+pub fn artifact(error: ArtifactError) -> CliError {
+    let advice = error.advice();
+    let class = error.class();
+    let error = match advice {
+        Some(advice) => anyhow!("{error}. {advice}"),
+        None => error.into(),
+    };
+    if class == FailureClass::Environment {
+        CliError::environment(error)
+    } else {
+        CliError::usage(error)
+    }
+}
+
+/// Flushes a line of output; a closed pipe is no error of ours.
+pub fn say(out: &mut dyn Write, line: &str) -> Result<(), CliError> {
+    writeln!(out, "{line}").map_err(CliError::from)
+}

@@ -1,0 +1,142 @@
+use super::CliError;
+use crate::{
+    domain::{BatchSize, ExperimentSpec},
+    runner::ProgramCatalog,
+    study::{self, Filter, Shard, Study},
+};
+use anyhow::{Context, anyhow};
+use clap::Args;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Which experiments of a study.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which experiments")]
+pub struct Selection {
+    /// Only experiments whose name matches; `!GLOB` excludes.
+    #[arg(long, value_name = "GLOB", env = "RAGICAMP_FILTER")]
+    pub filter: Vec<String>,
+    /// At most this many.
+    #[arg(long, value_name = "N", env = "RAGICAMP_LIMIT")]
+    pub limit: Option<usize>,
+    /// One of several equal parts, as 1/4.
+    #[arg(long, value_name = "I/N", env = "RAGICAMP_SHARD")]
+    pub shard: Option<String>,
+}
+
+/// Settings that win over the study's.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Settings that win over the study's")]
+pub struct Overrides {
+    /// Questions per batch, or auto.
+    #[arg(long, value_name = "N", env = "RAGICAMP_BATCH_SIZE", value_parser = batch_size)]
+    pub batch_size: Option<BatchSize>,
+    /// Leave complete experiments alone even where the study says otherwise.
+    #[arg(long, env = "RAGICAMP_SKIP_EXISTING", conflicts_with = "force")]
+    pub skip_existing: bool,
+    /// Retry failed experiments; start complete and changed ones over (the
+    /// old directories are moved aside).
+    #[arg(long, env = "RAGICAMP_FORCE")]
+    pub force: bool,
+}
+
+fn batch_size(text: &str) -> Result<BatchSize, String> {
+    if text == "auto" {
+        return Ok(BatchSize::Auto);
+    }
+    match text.parse() {
+        Ok(size) if size > 0 => Ok(BatchSize::Fixed(size)),
+        _ => Err("write a number from 1 on, or auto".to_owned()),
+    }
+}
+
+/// A study as it was read, with the text it was read from.
+pub struct StudyFile {
+    pub study: Study,
+    pub text: String,
+    /// Directories against which the study's relative paths are resolved.
+    pub bases: Vec<PathBuf>,
+}
+
+/// Reads and checks a study; prints its warnings to standard error.
+///
+/// # Errors
+/// Everything that is wrong with it, exit code 2.
+pub fn read(path: &Path) -> Result<StudyFile, CliError> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("cannot read the study {}", path.display()))
+        .map_err(CliError::usage)?;
+    let study = study::parse(&text, &path.display().to_string(), &ProgramCatalog).map_err(
+        |problems| {
+            let errors = problems.errors();
+            let word = if errors == 1 { "problem" } else { "problems" };
+            CliError::usage(anyhow!("{problems}\n{errors} {word}; nothing was run"))
+        },
+    )?;
+    for warning in &study.warnings {
+        eprintln!("{warning}");
+    }
+    Ok(StudyFile {
+        study,
+        text,
+        bases: bases(path),
+    })
+}
+
+/// The working directory, then the study's, then the two above it: a study in
+/// `conf/study` may name `conf/data` from anywhere.
+fn bases(path: &Path) -> Vec<PathBuf> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut bases: Vec<_> = std::env::current_dir().into_iter().collect();
+    bases.extend(absolute.ancestors().skip(1).take(3).map(Path::to_owned));
+    bases
+}
+
+impl Overrides {
+    /// Applies them to the study and to its hand-written cells.
+    pub fn apply(&self, study: &mut Study) {
+        let all = std::iter::once(&mut study.settings).chain(study.overrides.values_mut());
+        for settings in all {
+            if let Some(size) = self.batch_size {
+                settings.batch_size = size;
+            }
+            if self.skip_existing {
+                settings.skip_existing = true;
+            }
+        }
+    }
+}
+
+impl Selection {
+    /// The selected experiments, in their order.
+    ///
+    /// # Errors
+    /// A broken pattern (2), or nothing is selected (3).
+    pub fn select(&self, study: &Study) -> Result<Vec<ExperimentSpec>, CliError> {
+        let filter = Filter::new(&self.filter).map_err(CliError::usage)?;
+        let shard = self
+            .shard
+            .as_deref()
+            .map(str::parse::<Shard>)
+            .transpose()
+            .map_err(CliError::usage)?;
+        let selected = study::select(study.experiments.clone(), &filter, shard, self.limit);
+        if selected.is_empty() {
+            let names: Vec<_> = study
+                .experiments
+                .iter()
+                .take(3)
+                .map(|spec| spec.name.as_str())
+                .collect();
+            return Err(CliError::nothing_selected(format!(
+                "nothing is selected of the {} experiments of {}; their names are like {}",
+                study.experiments.len(),
+                study.name,
+                names.join(", ")
+            )));
+        }
+        Ok(selected)
+    }
+}

@@ -1,0 +1,133 @@
+use super::{CliError, run::{How, say}};
+use crate::{
+    domain::{ExperimentSpec, ModelSpec, Provider, Quantization},
+    hub,
+    runner::{Action, Plan, PlannedExperiment},
+    study::Study,
+};
+use comfy_table::{ContentArrangement, Table, presets};
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal, Write},
+    path::Path,
+};
+
+/// A table that is wide on a terminal and plain text when piped.
+pub fn table<const N: usize>(headers: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(headers);
+    if std::io::stdout().is_terminal() {
+        table
+            .load_style(presets::UTF8_HORIZONTAL_ONLY)
+            .set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    table
+}
+
+/// Prints a table without blanks at the ends of lines.
+pub fn print(table: &Table, out: &mut dyn Write) -> Result<(), CliError> {
+    for line in table.lines() {
+        say(out, line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// What `--dry-run` shows.
+pub fn print_plan(
+    study: &Study,
+    selected: &[ExperimentSpec],
+    plan: &Plan,
+    output: &Path,
+    how: &How,
+) -> Result<(), CliError> {
+    let out = &mut std::io::stdout().lock();
+    if how.json {
+        for planned in &plan.experiments {
+            let line = serde_json::to_string(planned).map_err(anyhow::Error::from)?;
+            say(out, &line)?;
+        }
+        return Ok(());
+    }
+    let mut rows = table(["experiment", "what", "answered"]);
+    for planned in &plan.experiments {
+        rows.add_row([planned.name.clone(), what(planned), progress(planned)]);
+    }
+    print(&rows, out)?;
+    say(out, "")?;
+    let mut models = table(["model", "quantization", "experiments", "memory"]);
+    for ((model, quantization), count) in per_model(selected) {
+        models.add_row([
+            model.to_string(),
+            quantization.to_string(),
+            count.to_string(),
+            memory(model, quantization),
+        ]);
+    }
+    print(&models, out)?;
+    say(out, "")?;
+    say(
+        out,
+        &format!(
+            "{}: {} experiments in {}; {} to run, {} model loads, {} questions to answer",
+            study.name,
+            plan.experiments.len(),
+            output.display(),
+            plan.experiments.iter().filter(|planned| planned.action.generates()).count(),
+            plan.model_loads,
+            plan.inferences
+        ),
+    )?;
+    for (name, differences) in plan.changed() {
+        say(out, &format!("changed: {name}: {}", differences.join("; ")))?;
+    }
+    Ok(())
+}
+
+fn what(planned: &PlannedExperiment) -> String {
+    let word = planned.action.word();
+    match &planned.action {
+        Action::Retry { error } => format!("{word} ({error})"),
+        Action::Owned { by } => format!("{word} ({by})"),
+        Action::Unavailable { reason } => format!("{word}: {reason}"),
+        _ => word.to_owned(),
+    }
+}
+
+fn progress(planned: &PlannedExperiment) -> String {
+    match planned.total {
+        Some(total) => format!("{}/{total}", planned.answered),
+        None => format!("{}/?", planned.answered),
+    }
+}
+
+fn per_model(selected: &[ExperimentSpec]) -> BTreeMap<(&ModelSpec, Quantization), usize> {
+    let mut counts = BTreeMap::new();
+    for spec in selected {
+        *counts.entry((&spec.model, spec.quantization)).or_default() += 1;
+    }
+    counts
+}
+
+/// What a model's weights need, and whether they fit this machine.
+fn memory(model: &ModelSpec, quantization: Quantization) -> String {
+    if matches!(model.provider, Provider::Openai | Provider::Vllm) {
+        return "remote".to_owned();
+    }
+    let Some(bytes) = hub::weights_bytes(model) else {
+        return match hub::missing(model) {
+            Some(why) => why,
+            None => "unknown".to_owned(),
+        };
+    };
+    let needed = crate::runner::weights_in_memory(bytes, quantization);
+    let megabytes = needed.div_ceil(1_000_000);
+    match crate::runner::device_memory() {
+        Some(available) if needed > available => {
+            format!("{megabytes} MB; will not fit in {} MB", available / 1_000_000)
+        }
+        _ => format!("{megabytes} MB"),
+    }
+}

@@ -1,0 +1,207 @@
+//! One JSON object of a dataset, in any of the usual layouts.
+
+use crate::domain::{FieldMap, Question};
+use serde_json::{Map, Value};
+
+const QUESTION: [&str; 4] = ["question", "query", "text", "input"];
+const ANSWERS: [&str; 7] = [
+    "golden_answers",
+    "answers",
+    "answer",
+    "expected",
+    "gold",
+    "possible_answers",
+    "final_decision",
+];
+const ID: [&str; 5] = ["id", "_id", "qid", "question_id", "questionid"];
+const SUPPORTING: [&str; 3] = ["supporting", "supporting_ids", "supporting_facts"];
+
+/// The question of an object, with idx 0; `None` when its text is empty.
+///
+/// # Errors
+/// A sentence that says which key is missing or holds something else.
+pub(super) fn question(
+    object: &Map<String, Value>,
+    fields: &FieldMap,
+) -> Result<Option<Question>, String> {
+    let (key, value) = find(object, fields.question.as_deref(), "question", &QUESTION)?
+        .ok_or_else(|| {
+            format!(
+                "no key for the question ({}); keys there: {}; say which with `fields: {{question: KEY}}`",
+                QUESTION.join(", "),
+                keys(object)
+            )
+        })?;
+    let text = match value {
+        Value::String(text) => text,
+        Value::Null => "",
+        other => return Err(format!("'{key}' holds {}, not a text", kind(other))),
+    };
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+
+    let mut expected = Vec::new();
+    if let Some((key, value)) = find(object, fields.answers.as_deref(), "answers", &ANSWERS)? {
+        collect_answers(value, &mut expected).map_err(|what| format!("'{key}' holds {what}"))?;
+    }
+    let id = find(object, fields.id.as_deref(), "id", &ID)?.and_then(|(_, value)| scalar(value));
+    let mut supporting = Vec::new();
+    if let Some((_, value)) = find(
+        object,
+        fields.supporting.as_deref(),
+        "supporting",
+        &SUPPORTING,
+    )? {
+        collect_supporting(value, &mut supporting);
+    }
+    Ok(Some(Question {
+        idx: 0,
+        question: text.to_owned(),
+        expected,
+        id,
+        supporting,
+    }))
+}
+
+/// The value under a key that the study names (which must be there), or under
+/// the first usual key.
+fn find<'a>(
+    object: &'a Map<String, Value>,
+    mapped: Option<&'a str>,
+    field: &str,
+    usual: &[&'static str],
+) -> Result<Option<(&'a str, &'a Value)>, String> {
+    if let Some(key) = mapped {
+        return match lookup(object, key) {
+            Some(value) => Ok(Some((key, value))),
+            None => Err(format!(
+                "no key '{key}' (`fields.{field}`); keys there: {}",
+                keys(object)
+            )),
+        };
+    }
+    Ok(usual
+        .iter()
+        .find_map(|key| Some((*key, get_any_case(object, key)?))))
+}
+
+/// A key as it is, or a path of keys with dots: `answer.value`.
+fn lookup<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    object.get(key).or_else(|| {
+        let (head, rest) = key.split_once('.')?;
+        lookup(object.get(head)?.as_object()?, rest)
+    })
+}
+
+fn get_any_case<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    object.get(key).or_else(|| {
+        object
+            .iter()
+            .find(|(other, _)| other.eq_ignore_ascii_case(key))
+            .map(|(_, value)| value)
+    })
+}
+
+fn keys(object: &Map<String, Value>) -> String {
+    let keys: Vec<&str> = object.keys().take(12).map(String::as_str).collect();
+    match keys.is_empty() {
+        true => "none".to_owned(),
+        false => keys.join(", "),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn push_new(texts: &mut Vec<String>, text: String) {
+    if !text.trim().is_empty() && !texts.contains(&text) {
+        texts.push(text);
+    }
+}
+
+/// Gold answers: a text, a number, a list, SQuAD's `{"text": [...]}`, or
+/// TriviaQA's `{"value", "aliases"}`. A text that is itself a JSON list of
+/// texts (PopQA, CSV cells) is one. Blank and repeated answers are left out.
+fn collect_answers(value: &Value, answers: &mut Vec<String>) -> Result<(), &'static str> {
+    match value {
+        Value::Null => Ok(()),
+        Value::Bool(truth) => {
+            push_new(answers, truth.to_string());
+            Ok(())
+        }
+        Value::Number(number) => {
+            push_new(answers, number.to_string());
+            Ok(())
+        }
+        Value::String(text) => {
+            match serde_json::from_str::<Vec<String>>(text) {
+                Ok(list) => list.into_iter().for_each(|text| push_new(answers, text)),
+                Err(_) => push_new(answers, text.clone()),
+            }
+            Ok(())
+        }
+        Value::Array(items) => items
+            .iter()
+            .try_for_each(|item| collect_answers(item, answers)),
+        Value::Object(object) => {
+            let parts = ["text", "value", "aliases"].map(|key| get_any_case(object, key));
+            if parts.iter().all(Option::is_none) {
+                return Err("an object without 'text' or 'value'");
+            }
+            parts
+                .into_iter()
+                .flatten()
+                .try_for_each(|part| collect_answers(part, answers))
+        }
+    }
+}
+
+/// Ids of supporting passages: a text, a list, HotpotQA's `{"title": [...]}`
+/// or its `[[title, sentence], ...]`, of which the titles count.
+fn collect_supporting(value: &Value, ids: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => {
+            for item in items {
+                match item {
+                    Value::Array(pair) => {
+                        if let Some(id) = pair.first().and_then(scalar) {
+                            push_new(ids, id);
+                        }
+                    }
+                    other => collect_supporting(other, ids),
+                }
+            }
+        }
+        Value::Object(object) => {
+            if let Some(titles) = get_any_case(object, "title") {
+                collect_supporting(titles, ids);
+            }
+        }
+        Value::String(text) => match serde_json::from_str::<Vec<String>>(text) {
+            Ok(list) => list.into_iter().for_each(|id| push_new(ids, id)),
+            Err(_) => push_new(ids, text.clone()),
+        },
+        other => {
+            if let Some(id) = scalar(other) {
+                push_new(ids, id);
+            }
+        }
+    }
+}

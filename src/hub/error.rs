@@ -1,0 +1,130 @@
+use crate::domain::{Failure, FailureClass};
+use std::path::PathBuf;
+
+/// Why the files of a model can not be had; every message is one sentence
+/// that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// Nothing of the model is in the cache.
+    #[error(
+        "{model} is not on this machine (looked in {}): {}",
+        .cache.display(), how_to_get(model, *.offline)
+    )]
+    NotFetched {
+        /// The model as the study names it.
+        model: String,
+        /// The hub's cache directory.
+        cache: PathBuf,
+        /// Whether `HF_HUB_OFFLINE` forbids the network.
+        offline: bool,
+    },
+    /// A part of the model is in the cache.
+    #[error("{model} is only partly on this machine, {file} is missing: {}", how_to_get(model, *.offline))]
+    PartlyFetched {
+        /// The model as the study names it.
+        model: String,
+        /// The first missing file.
+        file: String,
+        /// Whether `HF_HUB_OFFLINE` forbids the network.
+        offline: bool,
+    },
+    /// A local directory lacks a file.
+    #[error("{model} lacks {file} in {}: put it there{hint}", .directory.display())]
+    Incomplete {
+        /// The model as the study names it.
+        model: String,
+        /// The missing file.
+        file: String,
+        /// The directory.
+        directory: PathBuf,
+        /// What else helps; starts with a comma or is empty.
+        hint: String,
+    },
+    /// A local path does not exist.
+    #[error("{model} is not there: {} does not exist; correct the path in the study", .path.display())]
+    NoSuchPath {
+        /// The model as the study names it.
+        model: String,
+        /// The path that was looked at.
+        path: PathBuf,
+    },
+    /// Only pickle weights are there, which could run code when loaded.
+    #[error(
+        "{model} has only pickle weights ({file}), which are never loaded because they can run code: convert them to safetensors or name a revision that has them"
+    )]
+    PickleOnly {
+        /// The model as the study names it.
+        model: String,
+        /// The pickle file.
+        file: String,
+    },
+    /// The name can not be a repository.
+    #[error("{model} is neither `org/name` on the hub nor a directory: write hf:org/name, hf:org/name@revision or hf:./directory")]
+    BadName {
+        /// The model as the study names it.
+        model: String,
+    },
+    /// The program holds no such model.
+    #[error("{model} does not come with the program: the only embedded model is embedded:reader")]
+    NotEmbedded {
+        /// The model as the study names it.
+        model: String,
+    },
+    /// A remote model.
+    #[error("{model} runs on a server and has no files here")]
+    NoFiles {
+        /// The model as the study names it.
+        model: String,
+    },
+    /// The hub refused: the model is gated, private or does not exist.
+    #[error("the hub refuses {model} (HTTP {status}): {hint}")]
+    Refused {
+        /// The model as the study names it.
+        model: String,
+        /// HTTP status.
+        status: u16,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The hub did not answer, or what it sent did not arrive.
+    #[error("{model} can not be downloaded from {endpoint}: {reason}; check the network, or fetch it elsewhere and set HF_HUB_OFFLINE=1")]
+    Network {
+        /// The model as the study names it.
+        model: String,
+        /// The hub's address.
+        endpoint: String,
+        /// What happened.
+        reason: String,
+    },
+    /// A file is there and can not be read.
+    #[error("{} can not be read: {source}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is there and makes no sense.
+    #[error("{} is damaged: {reason}; delete it and fetch it again", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        Self::new(FailureClass::Permanent, error.to_string())
+    }
+}
+
+fn how_to_get(model: &str, offline: bool) -> String {
+    let way = format!("run `ragicamp fetch {model}`");
+    if offline {
+        format!("HF_HUB_OFFLINE is set, so unset it and {way} where there is a network")
+    } else {
+        way
+    }
+}

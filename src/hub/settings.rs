@@ -1,0 +1,76 @@
+use crate::domain::ModelSpec;
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+/// How the hub is reached and where its files are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubSettings {
+    /// The cache directory, which holds `models--org--name` folders.
+    pub cache: PathBuf,
+    /// The access token for gated models.
+    pub token: Option<String>,
+    /// The hub's address.
+    pub endpoint: String,
+    /// No network at all.
+    pub offline: bool,
+}
+
+impl HubSettings {
+    /// The settings that the environment asks for.
+    pub fn from_env() -> Self {
+        Self::from_variables(&|name| env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    /// The settings that these variables ask for.
+    pub(super) fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Self {
+        let home = variable("HF_HOME").map_or_else(
+            || {
+                variable("XDG_CACHE_HOME")
+                    .map(PathBuf::from)
+                    .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")))
+                    .unwrap_or_else(|| PathBuf::from(".cache"))
+                    .join("huggingface")
+            },
+            PathBuf::from,
+        );
+        let token = variable("HF_TOKEN").or_else(|| {
+            let path = variable("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
+            let text = std::fs::read_to_string(path).ok()?;
+            Some(text.trim().to_owned()).filter(|token| !token.is_empty())
+        });
+        let is_on = |value: String| {
+            matches!(
+                value.to_ascii_lowercase().as_str(),
+                "1" | "true" | "yes" | "on"
+            )
+        };
+        Self {
+            cache: variable("HF_HUB_CACHE")
+                .or_else(|| variable("HUGGINGFACE_HUB_CACHE"))
+                .map_or_else(|| home.join("hub"), PathBuf::from),
+            token,
+            endpoint: variable("HF_ENDPOINT").map_or_else(
+                || "https://huggingface.co".to_owned(),
+                |endpoint| endpoint.trim_end_matches('/').to_owned(),
+            ),
+            offline: variable("HF_HUB_OFFLINE").is_some_and(is_on),
+        }
+    }
+
+    /// The cached snapshot of a model's revision, with its commit.
+    pub(super) fn snapshot(&self, model: &ModelSpec) -> Option<(PathBuf, String)> {
+        let folder = self
+            .cache
+            .join(format!("models--{}", model.name.replace('/', "--")));
+        let revision = model.revision.as_deref().unwrap_or("main");
+        let commit = match std::fs::read_to_string(folder.join("refs").join(revision)) {
+            Ok(commit) => commit.trim().to_owned(),
+            // Other tools keep no reference for a revision that is a commit.
+            Err(_) => revision.to_owned(),
+        };
+        let snapshot = folder.join("snapshots").join(&commit);
+        snapshot.is_dir().then_some((snapshot, commit))
+    }
+}

@@ -1,0 +1,179 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::domain::{Dtype, FailureClass};
+use std::{collections::HashMap, fs, time::Instant};
+
+fn spec(provider: Provider, name: &str, revision: Option<&str>) -> ModelSpec {
+    ModelSpec {
+        provider,
+        name: name.to_owned(),
+        revision: revision.map(str::to_owned),
+        dtype: Dtype::Auto,
+        base_url: None,
+    }
+}
+
+fn settings(cache: &Path, offline: bool) -> HubSettings {
+    HubSettings {
+        cache: cache.to_path_buf(),
+        token: None,
+        endpoint: "http://127.0.0.1:9".to_owned(),
+        offline,
+    }
+}
+
+fn write(directory: &Path, files: &[(&str, &str)]) {
+    fs::create_dir_all(directory).unwrap();
+    for (name, text) in files {
+        fs::write(directory.join(name), text).unwrap();
+    }
+}
+
+const SMALL: [(&str, &str); 2] = [("config.json", "{}"), ("tokenizer.json", "{}")];
+
+#[test]
+fn the_reader_comes_with_the_program() {
+    let model = spec(Provider::Embedded, "reader", None);
+    let files = locate(&model, None).unwrap();
+    assert!(matches!(files.weights, WeightFiles::Embedded(bytes) if bytes.len() > 1_000_000));
+    assert!(files.config.unwrap().read().unwrap().starts_with(b"{"));
+    assert_eq!(missing(&model), None);
+    assert!(weights_bytes(&model).unwrap() > 1_000_000);
+    let other = locate(&spec(Provider::Embedded, "writer", None), None).unwrap_err();
+    assert!(other.to_string().contains("embedded:reader"), "{other}");
+}
+
+#[test]
+fn a_directory_with_one_weights_file_is_found() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), &SMALL);
+    write(root.path(), &[("model.safetensors", "12345")]);
+    let model = spec(Provider::Hf, root.path().to_str().unwrap(), None);
+    let files = locate(&model, None).unwrap();
+    assert_eq!(files.weights.bytes(), Some(5));
+    assert_eq!(files.generation_config, None);
+}
+
+#[test]
+fn a_relative_directory_is_looked_up_from_the_configuration_too() {
+    let root = tempfile::tempdir().unwrap();
+    write(&root.path().join("mine"), &SMALL);
+    write(&root.path().join("mine"), &[("model.safetensors", "1")]);
+    let model = spec(Provider::Hf, "./mine", None);
+    assert!(locate(&model, None).is_err());
+    assert!(locate(&model, Some(root.path())).is_ok());
+}
+
+#[test]
+fn every_shard_is_listed_once_and_a_missing_one_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), &SMALL);
+    let index = r#"{"weight_map": {"a": "m-2.safetensors", "b": "m-1.safetensors", "c": "m-2.safetensors"}}"#;
+    write(
+        root.path(),
+        &[("model.safetensors.index.json", index), ("m-1.safetensors", "1")],
+    );
+    let model = spec(Provider::Hf, root.path().to_str().unwrap(), None);
+    let error = locate(&model, None).unwrap_err().to_string();
+    assert!(error.contains("m-2.safetensors"), "{error}");
+    write(root.path(), &[("m-2.safetensors", "22")]);
+    assert_eq!(locate(&model, None).unwrap().weights.bytes(), Some(3));
+}
+
+#[test]
+fn a_shard_can_not_lead_out_of_the_directory() {
+    let error = directory::shard_names(br#"{"weight_map": {"a": "../../etc/passwd"}}"#);
+    assert!(error.is_err());
+}
+
+#[test]
+fn pickle_weights_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), &SMALL);
+    write(root.path(), &[("pytorch_model.bin", "pickle")]);
+    let error = locate(&spec(Provider::Hf, root.path().to_str().unwrap(), None), None).unwrap_err();
+    assert!(matches!(error, HubError::PickleOnly { .. }), "{error}");
+    assert_eq!(Failure::from(error).class, FailureClass::Permanent);
+}
+
+use crate::domain::Failure;
+
+#[test]
+fn a_model_that_is_not_fetched_is_told_with_the_way_to_get_it() {
+    let cache = tempfile::tempdir().unwrap();
+    let model = spec(Provider::Hf, "org/name", Some("v2"));
+    let error = locate_with(&settings(cache.path(), false), &model, None)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("ragicamp fetch hf:org/name@v2"), "{error}");
+    let error = fetch_with(&settings(cache.path(), true), &model, &mut |_| {})
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("HF_HUB_OFFLINE"), "{error}");
+}
+
+#[test]
+fn a_cached_snapshot_is_found_by_branch_and_by_commit() {
+    let cache = tempfile::tempdir().unwrap();
+    let folder = cache.path().join("models--org--name");
+    write(&folder.join("refs"), &[("main", "abc123\n")]);
+    let snapshot = folder.join("snapshots/abc123");
+    write(&snapshot, &SMALL);
+    let settings = settings(cache.path(), false);
+    let by_branch = spec(Provider::Hf, "org/name", None);
+    let error = locate_with(&settings, &by_branch, None).unwrap_err();
+    assert!(
+        matches!(&error, HubError::PartlyFetched { file, .. } if file == "model.safetensors"),
+        "{error}"
+    );
+    write(&snapshot, &[("model.safetensors", "1")]);
+    let files = locate_with(&settings, &by_branch, None).unwrap();
+    assert_eq!(files.revision.as_deref(), Some("abc123"));
+    let by_commit = spec(Provider::Hf, "org/name", Some("abc123"));
+    assert!(locate_with(&settings, &by_commit, None).is_ok());
+}
+
+#[test]
+fn a_hub_that_does_not_answer_is_an_error_and_not_a_hang() {
+    let cache = tempfile::tempdir().unwrap();
+    let started = Instant::now();
+    // Nothing listens on the discard port.
+    let model = spec(Provider::Hf, "org/name", None);
+    let error = fetch_with(&settings(cache.path(), false), &model, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, HubError::Network { .. }), "{error}");
+    assert!(started.elapsed().as_secs() < 30);
+}
+
+#[test]
+fn a_name_that_could_leave_the_cache_is_refused() {
+    let cache = tempfile::tempdir().unwrap();
+    for (name, revision) in [("a/../b", None), ("a/b/c", None), ("", None), ("a/b", Some("../x"))] {
+        let error = locate_with(&settings(cache.path(), false), &spec(Provider::Hf, name, revision), None);
+        assert!(matches!(error, Err(HubError::BadName { .. })), "{name}");
+    }
+}
+
+#[test]
+fn the_environment_decides_where_the_cache_is() {
+    let of = |pairs: &[(&str, &str)]| {
+        let map: HashMap<String, String> = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        HubSettings::from_variables(&|name| map.get(name).cloned())
+    };
+    assert_eq!(of(&[("HOME", "/h")]).cache, Path::new("/h/.cache/huggingface/hub"));
+    assert_eq!(of(&[("HF_HOME", "/f")]).cache, Path::new("/f/hub"));
+    let all = of(&[
+        ("HF_HOME", "/f"),
+        ("HF_HUB_CACHE", "/c"),
+        ("HF_TOKEN", "secret"),
+        ("HF_ENDPOINT", "https://mirror/"),
+        ("HF_HUB_OFFLINE", "1"),
+    ]);
+    assert_eq!(all.cache, Path::new("/c"));
+    assert_eq!(all.token.as_deref(), Some("secret"));
+    assert_eq!(all.endpoint, "https://mirror");
+    assert!(all.offline);
+}

@@ -1,0 +1,365 @@
+//! Lexical search: BM25 over a tantivy index.
+//!
+//! The analyser takes runs of letters and digits (Unicode), in lower case,
+//! without stop words and without stemming; runs of more than 255 bytes are
+//! left out. Title and text are one field. k1 = 1.2 and b = 0.75, tantivy's
+//! constants; a passage's length is kept in one byte, as Lucene does.
+
+use super::{
+    BuildProgress, IndexError,
+    corpus::Corpus,
+    store::{key, publish, set_aside},
+};
+use crate::{
+    domain::{Failure, FailureClass, Passage, Retriever, RetrieverSpec},
+    retrieval::Chunking,
+};
+use serde_json::json;
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+use tantivy::{
+    Index, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, TantivyError, Term,
+    collector::TopDocs,
+    columnar::StrColumn,
+    merge_policy::NoMergePolicy,
+    query::{BooleanQuery, Occur, Query, TermQuery},
+    schema::{
+        FAST, Field, IndexRecordOption, STORED, Schema, TextFieldIndexing, TextOptions, Value,
+    },
+    tokenizer::{LowerCaser, RemoveLongFilter, SimpleTokenizer, TextAnalyzer, TokenStream},
+};
+
+/// Changes when the same corpus and chunking would give another index.
+const ANALYSER: &str = "words-lower/title+text/1";
+const ANALYSER_NAME: &str = "words-lower";
+/// What tells that an index is whole: the last file written.
+const MANIFEST: &str = "index.json";
+const WRITER_BYTES: usize = 128 << 20;
+/// Words of a query that count. A longer one is no question, and the time of
+/// a search grows with its words.
+const MAX_QUERY_WORDS: usize = 1_024;
+/// More than was asked for is fetched, so that equal scores at the border are
+/// seen and settled by id.
+const EXTRA: usize = 8;
+
+fn engine_error(path: &Path) -> impl Fn(TantivyError) -> IndexError + '_ {
+    |error| match error {
+        TantivyError::IoError(source) => IndexError::Io {
+            path: path.to_owned(),
+            source: std::io::Error::new(source.kind(), source.to_string()),
+        },
+        other => IndexError::Engine {
+            path: path.to_owned(),
+            message: other.to_string(),
+        },
+    }
+}
+
+fn analyser() -> TextAnalyzer {
+    TextAnalyzer::builder(SimpleTokenizer::default())
+        .filter(RemoveLongFilter::limit(256))
+        .filter(LowerCaser)
+        .build()
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Fields {
+    /// The passage's id; in a column too, for the order of equal scores.
+    id: Field,
+    /// The id of its document.
+    document: Field,
+    /// Where the passage starts in the document's text, in bytes.
+    start: Field,
+    title: Field,
+    text: Field,
+    /// Title and text, searchable and not stored.
+    words: Field,
+}
+
+fn schema() -> (Schema, Fields) {
+    let mut schema = Schema::builder();
+    let words = TextOptions::default().set_indexing_options(
+        TextFieldIndexing::default()
+            .set_tokenizer(ANALYSER_NAME)
+            .set_index_option(IndexRecordOption::WithFreqs),
+    );
+    let stored: TextOptions = STORED.into();
+    let fields = Fields {
+        id: schema.add_text_field("id", STORED | FAST),
+        document: schema.add_text_field("document", stored.clone()),
+        start: schema.add_u64_field("start", STORED),
+        title: schema.add_text_field("title", stored.clone()),
+        text: schema.add_text_field("text", stored),
+        words: schema.add_text_field("words", words),
+    };
+    (schema.build(), fields)
+}
+
+/// Opens the BM25 index of a retriever, and builds it where it is not there.
+/// An index that can not be opened is set aside and built anew.
+///
+/// # Errors
+/// As [`super::open`].
+pub fn open(
+    spec: &RetrieverSpec,
+    cache_dir: &Path,
+    tell: &mut dyn FnMut(BuildProgress),
+) -> Result<Bm25, IndexError> {
+    let chunking = Chunking::of(spec)?;
+    let corpus = Corpus::find(spec)?;
+    let checksum = corpus.checksum()?;
+    let identity = chunking.identity();
+    let name = format!("bm25-{}", key(&[&checksum, &identity, ANALYSER]));
+    let place = cache_dir.join(&name);
+    if place.is_dir() {
+        if let Ok(index) = Bm25::open(&place) {
+            return Ok(index);
+        }
+        set_aside(&place)?;
+    }
+    publish(cache_dir, &name, |dir| {
+        build(&corpus, &checksum, chunking, dir, tell)
+    })?;
+    Bm25::open(&place)
+}
+
+/// Fills `dir` with the index of a corpus.
+fn build(
+    corpus: &Corpus,
+    checksum: &str,
+    chunking: Chunking,
+    dir: &Path,
+    tell: &mut dyn FnMut(BuildProgress),
+) -> Result<(), IndexError> {
+    let started = Instant::now();
+    tell(BuildProgress::Started {
+        corpus: corpus.path.clone(),
+        bytes: corpus.bytes,
+    });
+    let (schema, fields) = schema();
+    let engine = engine_error(dir);
+    let index = Index::create_in_dir(dir, schema).map_err(&engine)?;
+    index.tokenizers().register(ANALYSER_NAME, analyser());
+    // One thread: the order of passages, and so the last bit of every score,
+    // is the same in every build.
+    let mut writer: IndexWriter = index
+        .writer_with_num_threads(1, WRITER_BYTES)
+        .map_err(&engine)?;
+    writer.set_merge_policy(Box::new(NoMergePolicy));
+    let (mut documents, mut empty_documents, mut passages) = (0_u64, 0_u64, 0_u64);
+    corpus.read(&mut |document, bytes| {
+        let chunks = chunking.chunks(&document.id, &document.text);
+        match chunks.is_empty() {
+            true => empty_documents += 1,
+            false => documents += 1,
+        }
+        for chunk in chunks {
+            let mut row = TantivyDocument::new();
+            row.add_text(fields.id, &chunk.id);
+            row.add_text(fields.document, &document.id);
+            row.add_u64(fields.start, chunk.range.start as u64);
+            if let Some(title) = &document.title {
+                row.add_text(fields.title, title);
+                row.add_text(fields.words, title);
+            }
+            row.add_text(fields.text, chunk.text);
+            row.add_text(fields.words, chunk.text);
+            writer.add_document(row).map_err(&engine)?;
+            passages += 1;
+            if passages.is_multiple_of(1_000) {
+                tell(BuildProgress::Indexed { bytes, passages });
+            }
+        }
+        Ok(())
+    })?;
+    if passages == 0 {
+        return Err(IndexError::CorpusEmpty {
+            path: corpus.path.clone(),
+        });
+    }
+    writer.commit().map_err(&engine)?;
+    let segments = index.searchable_segment_ids().map_err(&engine)?;
+    if segments.len() > 1 {
+        writer.merge(&segments).wait().map_err(&engine)?;
+        writer.garbage_collect_files().wait().map_err(&engine)?;
+    }
+    writer.wait_merging_threads().map_err(&engine)?;
+    write_manifest(
+        dir,
+        &json!({
+            "kind": "bm25",
+            "corpus": corpus.path,
+            "corpus_sha256": checksum,
+            "chunking": chunking.identity(),
+            "analyser": ANALYSER,
+            "documents": documents,
+            "empty_documents": empty_documents,
+            "passages": passages,
+            "written_by": concat!("ragicamp ", env!("CARGO_PKG_VERSION")),
+        }),
+    )?;
+    tell(BuildProgress::Finished {
+        documents,
+        empty_documents,
+        passages,
+        seconds: started.elapsed().as_secs_f64(),
+    });
+    Ok(())
+}
+
+fn write_manifest(dir: &Path, manifest: &serde_json::Value) -> Result<(), IndexError> {
+    let path = dir.join(MANIFEST);
+    File::create(&path)
+        .and_then(|mut file| {
+            writeln!(file, "{manifest:#}")?;
+            file.sync_all()
+        })
+        .map_err(|source| IndexError::Io { path, source })
+}
+
+/// An open BM25 index.
+pub struct Bm25 {
+    path: PathBuf,
+    manifest: serde_json::Value,
+    searcher: Searcher,
+    fields: Fields,
+    analyser: TextAnalyzer,
+    /// Ids of every segment.
+    ids: Vec<StrColumn>,
+}
+
+impl Bm25 {
+    fn open(path: &Path) -> Result<Self, IndexError> {
+        let engine = engine_error(path);
+        let file = path.join(MANIFEST);
+        let manifest = fs::read(&file).map_err(|source| IndexError::Io { path: file, source })?;
+        let manifest = serde_json::from_slice(&manifest).map_err(|error| IndexError::Engine {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
+        let index = Index::open_in_dir(path).map_err(&engine)?;
+        let (wanted, fields) = schema();
+        let broken = |message: &str| IndexError::Engine {
+            path: path.to_owned(),
+            message: message.to_owned(),
+        };
+        if index.schema() != wanted {
+            return Err(broken("it has other fields than this version writes"));
+        }
+        index.tokenizers().register(ANALYSER_NAME, analyser());
+        let reader = index
+            .reader_builder()
+            .reload_policy(ReloadPolicy::Manual)
+            .try_into()
+            .map_err(&engine)?;
+        let searcher = reader.searcher();
+        let mut ids = Vec::new();
+        for segment in searcher.segment_readers() {
+            let column = segment.fast_fields().str("id").map_err(&engine)?;
+            ids.push(column.ok_or_else(|| broken("a segment has no ids"))?);
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            manifest,
+            searcher,
+            fields,
+            analyser: analyser(),
+            ids,
+        })
+    }
+
+    /// The directory of the index.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the index is made of: the corpus with its checksum, chunking,
+    /// analyser, and numbers of documents and passages.
+    pub fn manifest(&self) -> &serde_json::Value {
+        &self.manifest
+    }
+
+    /// Number of passages.
+    pub fn passages(&self) -> u64 {
+        self.searcher.num_docs()
+    }
+
+    fn query(&self, text: &str) -> BooleanQuery {
+        let mut words: Vec<(Occur, Box<dyn Query>)> = Vec::new();
+        let mut analyser = self.analyser.clone();
+        let mut tokens = analyser.token_stream(text);
+        while words.len() < MAX_QUERY_WORDS && tokens.advance() {
+            let term = Term::from_field_text(self.fields.words, &tokens.token().text);
+            let query = TermQuery::new(term, IndexRecordOption::WithFreqs);
+            words.push((Occur::Should, Box::new(query)));
+        }
+        BooleanQuery::new(words)
+    }
+
+    fn search(&self, text: &str, top_k: usize) -> Result<Vec<Passage>, IndexError> {
+        let engine = engine_error(&self.path);
+        let there = usize::try_from(self.passages()).unwrap_or(usize::MAX);
+        let top_k = top_k.min(there);
+        if top_k == 0 {
+            return Ok(Vec::new());
+        }
+        let query = self.query(text);
+        let mut limit = (top_k + EXTRA).min(there);
+        let found = loop {
+            let collector = TopDocs::with_limit(limit).order_by_score();
+            let found = self.searcher.search(&query, &collector).map_err(&engine)?;
+            let is_tie_cut =
+                found.len() == limit && limit < there && found[limit - 1].0 == found[top_k - 1].0;
+            if !is_tie_cut {
+                break found;
+            }
+            limit = limit.saturating_mul(4).min(there);
+        };
+        let mut ranked = Vec::with_capacity(found.len());
+        for (score, address) in found {
+            let column = &self.ids[address.segment_ord as usize];
+            let mut id = String::new();
+            if let Some(ord) = column.ords().first(address.doc_id) {
+                column
+                    .ord_to_str(ord, &mut id)
+                    .map_err(|source| IndexError::Io {
+                        path: self.path.clone(),
+                        source,
+                    })?;
+            }
+            ranked.push((score, id, address));
+        }
+        ranked.sort_by(|(x, a, _), (y, b, _)| y.total_cmp(x).then_with(|| a.cmp(b)));
+        ranked.truncate(top_k);
+        let mut passages = Vec::with_capacity(top_k);
+        for (score, id, address) in ranked {
+            let row: TantivyDocument = self.searcher.doc(address).map_err(&engine)?;
+            let text_of = |field| {
+                row.get_first(field)
+                    .and_then(|value| value.as_str())
+                    .map(str::to_owned)
+            };
+            passages.push(Passage {
+                id,
+                title: text_of(self.fields.title),
+                text: text_of(self.fields.text).unwrap_or_default(),
+                score: f64::from(score),
+            });
+        }
+        Ok(passages)
+    }
+}
+
+impl Retriever for Bm25 {
+    /// `query` is plain text: no character of it has a meaning of its own.
+    /// Passages that share no word with it are not found, so there may be
+    /// fewer than `top_k`.
+    fn retrieve(&self, query: &str, top_k: usize) -> Result<Vec<Passage>, Failure> {
+        self.search(query, top_k)
+            .map_err(|error| Failure::new(FailureClass::Permanent, error.to_string()))
+    }
+}

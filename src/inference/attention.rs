@@ -1,0 +1,535 @@
+//! Attention on the processor over sequences of any lengths.
+//!
+//! Keys lie in tiles of 16 positions, dimension by dimension, so that a query
+//! meets 16 keys per instruction; values lie row by row. Every query's result
+//! depends on its own sequence only, down to the last bit.
+
+use super::{host::exp, instructions::Instructions, pack::Pack};
+use rayon::prelude::*;
+
+/// Keys per tile, and values per vector.
+const LANES: usize = 16;
+
+/// Query rows per task.
+const BLOCK: usize = 16;
+
+/// The heads of a model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Heads {
+    /// Query heads.
+    pub queries: usize,
+    /// Key and value heads.
+    pub keys: usize,
+    /// Width of a head.
+    pub dim: usize,
+}
+
+/// The rotation of a pack's rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Rope<'a> {
+    /// Half of the rotated dimensions.
+    pub half: usize,
+    /// `[rows, half]`.
+    pub cos: &'a [f32],
+    /// `[rows, half]`.
+    pub sin: &'a [f32],
+}
+
+/// What one layer asks of its attention.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerAttention<'a> {
+    /// Which layer it is.
+    pub layer: usize,
+    /// Weights of the norms on the heads of queries and keys, `[dim]`.
+    pub qk_norm: Option<(&'a [f32], &'a [f32])>,
+    /// Epsilon of these norms.
+    pub eps: f32,
+    /// The rotation of the pack's rows.
+    pub rope: Option<Rope<'a>>,
+    /// Multiplier of scores.
+    pub scale: f32,
+    /// Range that scores are squashed into.
+    pub softcap: Option<f32>,
+    /// Keys that a query sees, itself included.
+    pub window: Option<usize>,
+}
+
+/// Keys and values of one sequence in one layer.
+struct SlotLayer {
+    /// `[key heads][tiles][dim][16]`.
+    keys: Vec<f32>,
+    /// `[key heads][tiles * 16][dim, rounded up to 16]`.
+    values: Vec<f32>,
+}
+
+struct Slot {
+    tiles: usize,
+    layers: Vec<SlotLayer>,
+}
+
+/// Keys and values of the running sequences, in host memory.
+pub struct HostCache {
+    heads: Heads,
+    layers: usize,
+    slots: Vec<Option<Slot>>,
+    instructions: Instructions,
+}
+
+impl HostCache {
+    /// An empty cache.
+    pub fn new(heads: Heads, layers: usize) -> Self {
+        Self {
+            heads,
+            layers,
+            slots: Vec::new(),
+            instructions: Instructions::best(),
+        }
+    }
+
+    /// The same cache, attended by other instructions, which must be
+    /// available.
+    #[cfg(test)]
+    pub fn using(mut self, instructions: Instructions) -> Self {
+        self.instructions = instructions;
+        self
+    }
+
+    /// Makes slots for sequences of these many tokens, in this order.
+    pub fn begin(&mut self, capacities: &[usize]) {
+        let padded = self.heads.dim.next_multiple_of(LANES);
+        self.slots = capacities
+            .iter()
+            .map(|capacity| {
+                let tiles = capacity.div_ceil(LANES);
+                let positions = self.heads.keys * tiles * LANES;
+                // Fresh zeros cost no memory until they are touched.
+                let layers = (0..self.layers)
+                    .map(|_| SlotLayer {
+                        keys: vec![0.0; positions * self.heads.dim],
+                        values: vec![0.0; positions * padded],
+                    })
+                    .collect();
+                Some(Slot { tiles, layers })
+            })
+            .collect();
+    }
+
+    /// Gives the memory of a finished sequence back.
+    pub fn release(&mut self, slot: usize) {
+        if let Some(slot) = self.slots.get_mut(slot) {
+            *slot = None;
+        }
+    }
+
+    /// Bytes that sequences of these many tokens take.
+    pub fn bytes(&self, capacities: &[usize]) -> usize {
+        let padded = self.heads.dim.next_multiple_of(LANES);
+        let per_token = self.layers * self.heads.keys * (self.heads.dim + padded) * size_of::<f32>();
+        capacities
+            .iter()
+            .map(|capacity| capacity.next_multiple_of(LANES) * per_token)
+            .sum()
+    }
+
+    /// Stores the new keys and values and attends: `qkv`
+    /// `[rows, (queries + 2 keys) * dim]` to `[rows, queries * dim]`.
+    pub fn attend(&mut self, qkv: &[f32], pack: &Pack, what: &LayerAttention<'_>) -> Vec<f32> {
+        self.store(qkv, pack, what);
+        let Heads { queries, keys, dim } = self.heads;
+        let mut out = vec![0.0; pack.rows() * queries * dim];
+        let tasks: Vec<Task> = pack
+            .spans
+            .iter()
+            .flat_map(|span| {
+                (0..keys).flat_map(move |head| {
+                    (0..span.len).step_by(BLOCK).map(move |row| Task {
+                        slot: span.slot,
+                        head,
+                        row: span.start + row,
+                        rows: BLOCK.min(span.len - row),
+                        position: span.past + row,
+                    })
+                })
+            })
+            .collect();
+        let shared = Shared(out.as_mut_ptr());
+        let attend = |scratch: &mut Scratch, task: &Task| {
+            let shared = &shared;
+            let Some(slot) = self.slots.get(task.slot).and_then(Option::as_ref) else {
+                return;
+            };
+            self.prepare_queries(qkv, task, what, scratch);
+            run(self.instructions, scratch, slot, task, what, self.heads);
+            let group = queries / keys;
+            for (index, result) in scratch.out.chunks_exact(dim).enumerate() {
+                let (row, head) = (task.row + index / group, task.head * group + index % group);
+                // SAFETY: a task alone writes its rows of its heads, and they
+                // are inside `out`.
+                unsafe {
+                    std::slice::from_raw_parts_mut(shared.0.add((row * queries + head) * dim), dim)
+                }
+                .copy_from_slice(result);
+            }
+        };
+        if tasks.len() > 1 {
+            tasks.par_iter().for_each_init(Scratch::default, attend);
+        } else {
+            let mut scratch = Scratch::default();
+            tasks.iter().for_each(|task| attend(&mut scratch, task));
+        }
+        out
+    }
+
+    /// Normalises and rotates the new keys, and keeps them with the values.
+    fn store(&mut self, qkv: &[f32], pack: &Pack, what: &LayerAttention<'_>) {
+        let Heads { queries, keys, dim } = self.heads;
+        let width = (queries + 2 * keys) * dim;
+        let padded = dim.next_multiple_of(LANES);
+        let mut span_of_slot = vec![None; self.slots.len()];
+        for span in &pack.spans {
+            if let Some(entry) = span_of_slot.get_mut(span.slot) {
+                *entry = Some(*span);
+            }
+        }
+        let keep = |(slot, span): (&mut Option<Slot>, &Option<super::pack::Span>)| {
+            let (Some(slot), Some(span)) = (slot, span) else {
+                return;
+            };
+            let tiles = slot.tiles;
+            let layer = &mut slot.layers[what.layer];
+            let mut key = vec![0.0; dim];
+            for row in span.start..span.start + span.len {
+                let position = span.past + row - span.start;
+                let line = &qkv[row * width..(row + 1) * width];
+                for head in 0..keys {
+                    let at = (queries + head) * dim;
+                    let norm = what.qk_norm.map(|(_, norm)| norm);
+                    prepare(&line[at..at + dim], norm, what, row, 1.0, &mut key);
+                    let tile = (head * tiles + position / LANES) * dim * LANES;
+                    for (d, value) in key.iter().enumerate() {
+                        layer.keys[tile + d * LANES + position % LANES] = *value;
+                    }
+                    let at = (queries + keys + head) * dim;
+                    let to = (head * tiles * LANES + position) * padded;
+                    layer.values[to..to + dim].copy_from_slice(&line[at..at + dim]);
+                }
+            }
+        };
+        if pack.rows() * keys < 64 {
+            self.slots.iter_mut().zip(&span_of_slot).for_each(keep);
+        } else {
+            self.slots
+                .par_iter_mut()
+                .zip(&span_of_slot)
+                .for_each(keep);
+        }
+    }
+
+    fn prepare_queries(
+        &self,
+        qkv: &[f32],
+        task: &Task,
+        what: &LayerAttention<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let Heads { queries, keys, dim } = self.heads;
+        let group = queries / keys;
+        let width = (queries + 2 * keys) * dim;
+        let count = task.rows * group;
+        scratch.queries.resize(count * dim, 0.0);
+        scratch.out.resize(count * dim, 0.0);
+        scratch.positions.clear();
+        for (index, query) in scratch.queries.chunks_exact_mut(dim).enumerate() {
+            let row = task.row + index / group;
+            let at = row * width + (task.head * group + index % group) * dim;
+            let norm = what.qk_norm.map(|(norm, _)| norm);
+            prepare(&qkv[at..at + dim], norm, what, row, what.scale, query);
+            scratch.positions.push(task.position + index / group);
+        }
+    }
+}
+
+/// A pointer that tasks write disjoint parts through.
+struct Shared(*mut f32);
+
+// SAFETY: only `attend` uses it, and its tasks write disjoint parts.
+unsafe impl Sync for Shared {}
+
+/// Some rows of one sequence, for the queries of one key head.
+struct Task {
+    slot: usize,
+    head: usize,
+    row: usize,
+    rows: usize,
+    position: usize,
+}
+
+#[derive(Default)]
+struct Scratch {
+    /// `[rows * group][dim]`.
+    queries: Vec<f32>,
+    /// `[rows * group]`.
+    positions: Vec<usize>,
+    /// `[group of 8][tiles * 16]`.
+    scores: Vec<f32>,
+    /// `[rows * group][dim]`.
+    out: Vec<f32>,
+}
+
+/// Norm, rope and scale of one head.
+fn prepare(
+    head: &[f32],
+    norm: Option<&[f32]>,
+    what: &LayerAttention<'_>,
+    row: usize,
+    scale: f32,
+    to: &mut [f32],
+) {
+    match norm {
+        Some(weights) => {
+            let square: f32 = head.iter().map(|value| value * value).sum();
+            let factor = 1.0 / (square / head.len() as f32 + what.eps).sqrt();
+            for ((to, value), weight) in to.iter_mut().zip(head).zip(weights) {
+                *to = value * factor * weight;
+            }
+        }
+        None => to.copy_from_slice(head),
+    }
+    if let Some(Rope { half, cos, sin }) = what.rope {
+        let cos = &cos[row * half..(row + 1) * half];
+        let sin = &sin[row * half..(row + 1) * half];
+        let (low, high) = to.split_at_mut(half);
+        for (((low, high), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+            let (a, b) = (*low, *high);
+            *low = a * cos - b * sin;
+            *high = b * cos + a * sin;
+        }
+    }
+    if scale != 1.0 {
+        to.iter_mut().for_each(|value| *value *= scale);
+    }
+}
+
+fn run(
+    instructions: Instructions,
+    scratch: &mut Scratch,
+    slot: &Slot,
+    task: &Task,
+    what: &LayerAttention<'_>,
+    heads: Heads,
+) {
+    match instructions {
+        // SAFETY: the CPU has the instructions (they come from
+        // `Instructions::available`).
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512 => unsafe { run_avx512(scratch, slot, task, what, heads) },
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 => unsafe { run_avx2(scratch, slot, task, what, heads) },
+        Instructions::Portable => run_task::<false>(scratch, slot, task, what, heads),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn run_avx512(
+    scratch: &mut Scratch,
+    slot: &Slot,
+    task: &Task,
+    what: &LayerAttention<'_>,
+    heads: Heads,
+) {
+    run_task::<true>(scratch, slot, task, what, heads);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2(
+    scratch: &mut Scratch,
+    slot: &Slot,
+    task: &Task,
+    what: &LayerAttention<'_>,
+    heads: Heads,
+) {
+    run_task::<true>(scratch, slot, task, what, heads);
+}
+
+#[inline(always)]
+fn run_task<const FMA: bool>(
+    scratch: &mut Scratch,
+    slot: &Slot,
+    task: &Task,
+    what: &LayerAttention<'_>,
+    heads: Heads,
+) {
+    let dim = heads.dim;
+    let padded = dim.next_multiple_of(LANES);
+    let layer = &slot.layers[what.layer];
+    let positions = slot.tiles * LANES;
+    let keys = &layer.keys[task.head * positions * dim..(task.head + 1) * positions * dim];
+    let values = &layer.values[task.head * positions * padded..(task.head + 1) * positions * padded];
+    let count = scratch.positions.len();
+    let mut start = 0;
+    while start < count {
+        let n = match count - start {
+            1 => 1,
+            2 | 3 => 2,
+            4..8 => 4,
+            _ => 8,
+        };
+        let group = Group {
+            queries: &scratch.queries[start * dim..(start + n) * dim],
+            positions: &scratch.positions[start..start + n],
+            out: &mut scratch.out[start * dim..(start + n) * dim],
+            keys,
+            values,
+            dim,
+            padded,
+        };
+        let scores = &mut scratch.scores;
+        match n {
+            1 => group.run::<1, FMA>(scores, what),
+            2 => group.run::<2, FMA>(scores, what),
+            4 => group.run::<4, FMA>(scores, what),
+            _ => group.run::<8, FMA>(scores, what),
+        }
+        start += n;
+    }
+}
+
+/// Some queries of one sequence and one key head.
+struct Group<'a> {
+    queries: &'a [f32],
+    positions: &'a [usize],
+    out: &'a mut [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+    dim: usize,
+    padded: usize,
+}
+
+#[inline(always)]
+fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+impl Group<'_> {
+    /// Attends with N queries at once.
+    #[inline(always)]
+    fn run<const N: usize, const FMA: bool>(
+        self,
+        scores: &mut Vec<f32>,
+        what: &LayerAttention<'_>,
+    ) {
+        let first_of = |position: usize| {
+            what.window
+                .map_or(0, |window| (position + 1).saturating_sub(window))
+        };
+        let last = self.positions.iter().max().map_or(0, |last| *last);
+        let first = self.positions.iter().min().map_or(0, |p| first_of(*p));
+        let first_tile = first / LANES;
+        let tiles = last / LANES + 1 - first_tile;
+        let width = tiles * LANES;
+        scores.resize(N * width, 0.0);
+        self.score::<N, FMA>(scores, first_tile, tiles);
+        let mut factors = [0.0; N];
+        for (n, factor) in factors.iter_mut().enumerate() {
+            let position = self.positions[n];
+            let seen = first_of(position) - first_tile * LANES..position + 1 - first_tile * LANES;
+            let sum = soften(&mut scores[n * width..(n + 1) * width], seen, what.softcap);
+            *factor = 1.0 / sum;
+        }
+        let end = last + 1 - first_tile * LANES;
+        self.mix::<N, FMA>(scores, width, first_tile * LANES, end, &factors);
+    }
+
+    /// Products of N queries with all keys of these tiles.
+    #[inline(always)]
+    fn score<const N: usize, const FMA: bool>(
+        &self,
+        scores: &mut [f32],
+        first_tile: usize,
+        tiles: usize,
+    ) {
+        let dim = self.dim;
+        let queries: [&[f32]; N] = std::array::from_fn(|n| &self.queries[n * dim..(n + 1) * dim]);
+        for tile in 0..tiles {
+            let start = (first_tile + tile) * dim * LANES;
+            let keys = &self.keys[start..start + dim * LANES];
+            let mut sums = [[0.0_f32; LANES]; N];
+            for (d, keys) in keys.chunks_exact(LANES).enumerate() {
+                for n in 0..N {
+                    let query = queries[n][d];
+                    for lane in 0..LANES {
+                        sums[n][lane] = multiply_add::<FMA>(query, keys[lane], sums[n][lane]);
+                    }
+                }
+            }
+            for n in 0..N {
+                let at = (n * tiles + tile) * LANES;
+                scores[at..at + LANES].copy_from_slice(&sums[n]);
+            }
+        }
+    }
+
+    /// Values weighted by N rows of scores.
+    #[inline(always)]
+    fn mix<const N: usize, const FMA: bool>(
+        self,
+        scores: &[f32],
+        width: usize,
+        first: usize,
+        end: usize,
+        factors: &[f32; N],
+    ) {
+        let rows: [&[f32]; N] = std::array::from_fn(|n| &scores[n * width..n * width + end]);
+        for start in (0..self.dim).step_by(LANES) {
+            let mut sums = [[0.0_f32; LANES]; N];
+            for j in 0..end {
+                let at = (first + j) * self.padded + start;
+                let values = &self.values[at..at + LANES];
+                for n in 0..N {
+                    let weight = rows[n][j];
+                    for lane in 0..LANES {
+                        sums[n][lane] = multiply_add::<FMA>(weight, values[lane], sums[n][lane]);
+                    }
+                }
+            }
+            let take = LANES.min(self.dim - start);
+            for n in 0..N {
+                let out = &mut self.out[n * self.dim + start..n * self.dim + start + take];
+                for (out, sum) in out.iter_mut().zip(&sums[n]) {
+                    *out = sum * factors[n];
+                }
+            }
+        }
+    }
+}
+
+/// Turns scores into weights in place, 0 outside of `seen`, and returns their
+/// sum. Sums run in 16 lanes from a multiple of 16, so that they do not depend
+/// on where a block of queries begins.
+#[inline(always)]
+fn soften(scores: &mut [f32], seen: std::ops::Range<usize>, softcap: Option<f32>) -> f32 {
+    if let Some(cap) = softcap {
+        for score in &mut scores[seen.clone()] {
+            *score = cap * (*score / cap).tanh();
+        }
+    }
+    let mut highest = f32::NEG_INFINITY;
+    for score in &scores[seen.clone()] {
+        // Not `max`, which would hide a NaN.
+        if *score > highest || score.is_nan() {
+            highest = *score;
+        }
+    }
+    scores[..seen.start].fill(f32::NEG_INFINITY);
+    scores[seen.end..].fill(f32::NEG_INFINITY);
+    let mut sums = [0.0_f32; LANES];
+    for chunk in scores.chunks_exact_mut(LANES) {
+        for (sum, score) in sums.iter_mut().zip(chunk) {
+            *score = exp(*score - highest);
+            *sum += *score;
+        }
+    }
+    sums.iter().sum()
+}

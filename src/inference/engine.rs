@@ -1,0 +1,489 @@
+use super::{
+    LoadOptions, classify,
+    config::ModelConfig,
+    decoder::{Decoder, Layout},
+    device,
+    host,
+    linear::Precision,
+    memory,
+    pack::Pack,
+    sampling::{Sampler, greedy},
+    sequence::Sequence,
+    text::TextModel,
+    weights::Weights,
+};
+use crate::{
+    domain::{
+        Dtype, Failure, FailureClass, FinishReason, Generated, GenerationEvent, GenerationRequest,
+        GenerationSettings, Generator, Quantization,
+    },
+    hub::{ModelFiles, WeightFiles},
+};
+use candle_core::{D, DType, Tensor};
+use rayon::prelude::*;
+use serde_json::{Map, Value, json};
+use std::{cmp::Reverse, collections::VecDeque};
+
+/// What an engine has done since it was loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EngineStats {
+    /// Forward passes over pieces of prompts.
+    pub prefill_passes: usize,
+    /// Forward passes that gave every running answer one token.
+    pub decode_passes: usize,
+    /// Prompt tokens computed.
+    pub prompt_tokens: usize,
+    /// Answer tokens computed.
+    pub answer_tokens: usize,
+}
+
+/// A loaded model.
+pub struct Engine {
+    label: String,
+    revision: Option<String>,
+    decoder: Decoder,
+    text: TextModel,
+    options: LoadOptions,
+    stats: EngineStats,
+}
+
+type Tell<'a> = dyn FnMut(GenerationEvent) + 'a;
+
+impl Engine {
+    pub(super) fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Self, Failure> {
+        let label = files.label.clone();
+        if let WeightFiles::Gguf(path) = &files.weights {
+            return Err(Failure::new(
+                FailureClass::Permanent,
+                format!(
+                    "{label}: GGUF files ({}) can not be run yet; name the safetensors model and quantization: 4bit or 8bit",
+                    path.display()
+                ),
+            ));
+        }
+        let Some(source) = &files.config else {
+            return Err(Failure::new(
+                FailureClass::Permanent,
+                format!("{label} has no config.json"),
+            ));
+        };
+        let config = ModelConfig::parse(&source.read()?).map_err(|failure| Failure {
+            message: format!("{label}: {}", failure.message),
+            ..failure
+        })?;
+        let text = TextModel::load(files, &config.eos, config.vocab)?;
+        let weights = Weights::open(&label, &files.weights)?;
+        let device = options.device.open()?;
+        let compute = compute_type(options.dtype, &weights, &config, device.is_cpu());
+        let layout = Layout {
+            compute,
+            precision: match options.quantization {
+                Quantization::None => Precision::Float(compute),
+                Quantization::Int8 => Precision::Eight,
+                Quantization::Int4 => Precision::Four,
+            },
+            tensor_attention: options.tensor_attention,
+        };
+        let decoder = Decoder::load(config, &weights, layout, &device)?;
+        Ok(Self {
+            label,
+            revision: files.revision.clone(),
+            decoder,
+            text,
+            options: *options,
+            stats: EngineStats::default(),
+        })
+    }
+
+    /// What was done so far.
+    pub const fn stats(&self) -> EngineStats {
+        self.stats
+    }
+
+    /// The configuration.
+    pub const fn config(&self) -> &ModelConfig {
+        self.decoder.config()
+    }
+
+    /// The prompt tokens of a request, as the model gets them.
+    ///
+    /// # Errors
+    /// Why this prompt can not be used; class `bad_item`.
+    pub fn tokens(&self, request: &GenerationRequest) -> Result<Vec<u32>, Failure> {
+        self.text.encode(request)
+    }
+
+    /// The batch size that fits into the memory that is free now, for prompts
+    /// of these lengths in tokens.
+    pub fn auto_batch_size(
+        &self,
+        prompt_lengths: &[usize],
+        settings: &GenerationSettings,
+    ) -> usize {
+        let on_cpu = self.decoder.device().is_cpu();
+        let available = device::available_bytes(self.decoder.device()).unwrap_or(1 << 30);
+        memory::batch_size(
+            self.decoder.config(),
+            self.decoder.compute().size_in_bytes(),
+            available,
+            prompt_lengths,
+            settings,
+            // More rows no longer make the processor faster.
+            if on_cpu { 64 } else { 256 },
+        )
+    }
+
+    /// The logits after the last token of each prompt, for parity checks:
+    /// `[prompts][vocab]`, all prompts as one batch.
+    ///
+    /// # Errors
+    /// When a prompt is empty, too long or holds an unknown id, or the device
+    /// fails.
+    pub fn logits(&mut self, prompts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, Failure> {
+        let mut waiting = VecDeque::new();
+        for (idx, prompt) in prompts.iter().enumerate() {
+            self.text.check(prompt)?;
+            waiting.push_back(self.admit(idx, prompt.clone(), 1)?);
+        }
+        let mut rows = vec![Vec::new(); prompts.len()];
+        self.begin(&mut waiting)?;
+        while !waiting.is_empty() {
+            let (pack, ready) = self.prefill_pack(&mut waiting);
+            if let Some(logits) = self.forward(&pack)? {
+                let values = logits.to_vec2::<f32>().map_err(|e| classify::in_batch(&e))?;
+                for (sequence, values) in ready.iter().zip(values) {
+                    rows[sequence.idx] = values;
+                }
+            }
+        }
+        self.decoder.clear();
+        Ok(rows)
+    }
+
+    /// Makes a sequence of a prompt that fits into the context.
+    fn admit(&self, idx: usize, prompt: Vec<u32>, new_tokens: usize) -> Result<Sequence, Failure> {
+        let context = self.decoder.config().max_positions;
+        if prompt.is_empty() {
+            return Err(Failure::new(
+                FailureClass::BadItem,
+                "the prompt has no tokens",
+            ));
+        }
+        if prompt.len() >= context {
+            return Err(Failure::new(
+                FailureClass::BadItem,
+                format!(
+                    "the prompt has {} tokens, but the context of {} holds {context}, the answer included",
+                    prompt.len(),
+                    self.label
+                ),
+            ));
+        }
+        let capacity = context.min(prompt.len() + new_tokens);
+        Ok(Sequence::new(idx, prompt, capacity))
+    }
+
+    /// Gives every sequence its slot, if there is memory for all of them.
+    fn begin(&mut self, sequences: &mut VecDeque<Sequence>) -> Result<(), Failure> {
+        let capacities: Vec<usize> = sequences.iter().map(|s| s.capacity).collect();
+        let needed = self.decoder.cache_bytes(&capacities) as u64;
+        // On a GPU the allocation itself fails; the processor's memory would
+        // run out later, by a signal.
+        if self.decoder.device().is_cpu()
+            && let Some(available) = device::available_bytes(self.decoder.device())
+            && needed > available
+        {
+            return Err(Failure::new(
+                FailureClass::Oom,
+                format!(
+                    "out of memory: the keys and values of {} prompts need {} MiB, and {} MiB are free",
+                    capacities.len(),
+                    needed >> 20,
+                    available >> 20
+                ),
+            ));
+        }
+        for (slot, sequence) in sequences.iter_mut().enumerate() {
+            sequence.slot = slot;
+        }
+        self.decoder
+            .begin(&capacities)
+            .map_err(|error| classify::in_batch(&error))
+    }
+
+    /// The next piece of the waiting prompts, and the sequences whose prompts
+    /// it completes.
+    fn prefill_pack(&self, waiting: &mut VecDeque<Sequence>) -> (Pack, Vec<Sequence>) {
+        let budget = self
+            .options
+            .prefill_tokens(self.decoder.device().is_cpu());
+        let mut pack = Pack::default();
+        let mut ready = Vec::new();
+        while pack.rows() < budget
+            && let Some(mut sequence) = waiting.pop_front()
+        {
+            let start = sequence.past;
+            let end = sequence.prompt.len().min(start + budget - pack.rows());
+            let is_last = end == sequence.prompt.len();
+            let piece = &sequence.prompt[start..end];
+            pack.push(sequence.slot, start, sequence.capacity, piece);
+            sequence.past = end;
+            if is_last {
+                pack.want_last();
+                ready.push(sequence);
+            } else {
+                waiting.push_front(sequence);
+            }
+        }
+        (pack, ready)
+    }
+
+    fn forward(&mut self, pack: &Pack) -> Result<Option<Tensor>, Failure> {
+        self.decoder
+            .forward(pack)
+            .map_err(|error| classify::in_batch(&error))
+    }
+
+    /// Completes all sequences, the longest prompt first, so that the worst
+    /// need for memory comes first.
+    fn run(
+        &mut self,
+        mut waiting: VecDeque<Sequence>,
+        settings: &GenerationSettings,
+        tell: &mut Tell<'_>,
+    ) -> Result<(), Failure> {
+        self.begin(&mut waiting)?;
+        let mut running: Vec<Sequence> = Vec::new();
+        while !waiting.is_empty() {
+            let (pack, ready) = self.prefill_pack(&mut waiting);
+            let logits = self.forward(&pack)?;
+            self.stats.prefill_passes += 1;
+            self.stats.prompt_tokens += pack.rows();
+            tell(GenerationEvent::Progress {
+                tokens: pack.rows(),
+            });
+            if let Some(logits) = logits {
+                let freed = self.advance(ready, &logits, settings, tell, &mut running)?;
+                self.release(freed, running.iter_mut().chain(waiting.iter_mut()))?;
+            }
+        }
+        while !running.is_empty() {
+            running.sort_by_key(|sequence| sequence.slot);
+            let mut pack = Pack::default();
+            for sequence in &mut running {
+                let token = sequence.last_token();
+                pack.push(sequence.slot, sequence.past, sequence.capacity, &[token]);
+                pack.want_last();
+                sequence.past += 1;
+            }
+            let logits = self.forward(&pack)?;
+            self.stats.decode_passes += 1;
+            self.stats.answer_tokens += pack.rows();
+            tell(GenerationEvent::Progress {
+                tokens: pack.rows(),
+            });
+            let Some(logits) = logits else { break };
+            let stepped = std::mem::take(&mut running);
+            let freed = self.advance(stepped, &logits, settings, tell, &mut running)?;
+            self.release(freed, running.iter_mut())?;
+        }
+        Ok(())
+    }
+
+    /// Gives each sequence its next token. Those that go on are appended to
+    /// `running`; the slots of the others are returned.
+    fn advance(
+        &self,
+        sequences: Vec<Sequence>,
+        logits: &Tensor,
+        settings: &GenerationSettings,
+        tell: &mut Tell<'_>,
+        running: &mut Vec<Sequence>,
+    ) -> Result<Vec<usize>, Failure> {
+        let chosen = choose(&sequences, logits, Sampler::of(settings).as_ref())
+            .map_err(|error| classify::in_batch(&error))?;
+        let mut freed = Vec::new();
+        for (mut sequence, token) in sequences.into_iter().zip(chosen) {
+            let slot = sequence.slot;
+            let Some(token) = token else {
+                freed.push(slot);
+                tell(GenerationEvent::Failed {
+                    idx: sequence.idx,
+                    failure: Failure::new(
+                        FailureClass::BadItem,
+                        "the model computed logits that are not finite for this prompt",
+                    ),
+                });
+                continue;
+            };
+            match sequence.push(token, &self.text, settings) {
+                Some(generated) => {
+                    freed.push(slot);
+                    tell(GenerationEvent::Done {
+                        idx: sequence.idx,
+                        generated,
+                    });
+                }
+                None => running.push(sequence),
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Frees slots, the highest first, and follows sequences that move.
+    fn release<'a>(
+        &mut self,
+        mut freed: Vec<usize>,
+        others: impl Iterator<Item = &'a mut Sequence>,
+    ) -> Result<(), Failure> {
+        if freed.is_empty() {
+            return Ok(());
+        }
+        let mut others: Vec<&mut Sequence> = others.collect();
+        freed.sort_unstable_by_key(|slot| Reverse(*slot));
+        for slot in freed {
+            let moved = self
+                .decoder
+                .release(slot)
+                .map_err(|error| classify::in_batch(&error))?;
+            for sequence in &mut others {
+                if Some(sequence.slot) == moved {
+                    sequence.slot = slot;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Generator for Engine {
+    fn generate(
+        &mut self,
+        requests: &[GenerationRequest],
+        settings: &GenerationSettings,
+        tell: &mut dyn FnMut(GenerationEvent),
+    ) -> Result<(), Failure> {
+        let encoded: Vec<Result<Vec<u32>, Failure>> = requests
+            .par_iter()
+            .map(|request| self.text.encode(request))
+            .collect();
+        let mut sequences = Vec::with_capacity(requests.len());
+        for (request, tokens) in requests.iter().zip(encoded) {
+            let admitted =
+                tokens.and_then(|tokens| self.admit(request.idx, tokens, settings.max_new_tokens));
+            match admitted {
+                Ok(sequence) if settings.max_new_tokens == 0 => tell(GenerationEvent::Done {
+                    idx: sequence.idx,
+                    generated: Generated {
+                        text: String::new(),
+                        tokens_in: sequence.prompt.len(),
+                        tokens_out: 0,
+                        finish: FinishReason::Length,
+                    },
+                }),
+                Ok(sequence) => sequences.push(sequence),
+                Err(failure) => tell(GenerationEvent::Failed {
+                    idx: request.idx,
+                    failure,
+                }),
+            }
+        }
+        sequences.sort_by_key(|sequence| Reverse(sequence.prompt.len()));
+        let result = self.run(sequences.into(), settings, tell);
+        self.decoder.clear();
+        result
+    }
+
+    fn release_caches(&mut self) -> Result<(), Failure> {
+        self.decoder.clear();
+        #[cfg(feature = "cuda")]
+        device::trim(self.decoder.device()).map_err(|error| classify::in_batch(&error))?;
+        Ok(())
+    }
+
+    fn describe(&self) -> Value {
+        let config = self.decoder.config();
+        let stored = self.decoder.stored();
+        let weights: usize = stored.iter().map(|(_, stored)| stored.weights).sum();
+        let bytes: usize = stored.iter().map(|(_, stored)| stored.bytes).sum();
+        let tensors: Map<String, Value> = stored
+            .iter()
+            .map(|(name, stored)| (name.clone(), Value::from(stored.kind)))
+            .collect();
+        let value_bytes = self.decoder.compute().size_in_bytes();
+        json!({
+            "model": self.label,
+            "revision": self.revision,
+            "architecture": config.family,
+            "device": self.options.device.to_string(),
+            "quantization": self.options.quantization.as_str(),
+            "compute": super::linear::float_name(self.decoder.compute()),
+            "context": config.max_positions,
+            "chat_template": self.text.has_template(),
+            "weights": weights,
+            "bytes": bytes,
+            "bits_per_weight": bytes as f64 * 8.0 / weights.max(1) as f64,
+            "kv_bytes_per_token": config.kv_bytes_per_token(value_bytes),
+            "tensors": tensors,
+        })
+    }
+}
+
+/// The type of activations: f32 on the processor, elsewhere what was asked
+/// for or the weights' own.
+fn compute_type(dtype: Dtype, weights: &Weights, config: &ModelConfig, on_cpu: bool) -> DType {
+    if on_cpu {
+        return DType::F32;
+    }
+    match dtype {
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::Bf16 => DType::BF16,
+        Dtype::Auto => weights
+            .dtype(&format!("{}.embed_tokens.weight", config.prefix))
+            .unwrap_or(DType::F32),
+    }
+}
+
+/// The next token of each row of logits `[rows, vocab]`; `None` where a logit
+/// is not finite.
+fn choose(
+    sequences: &[Sequence],
+    logits: &Tensor,
+    sampler: Option<&Sampler>,
+) -> candle_core::Result<Vec<Option<u32>>> {
+    let (rows, vocab) = logits.dims2()?;
+    if sampler.is_none() && !logits.device().is_cpu() {
+        // One read-back for the whole batch: the token, and a sum that is not
+        // finite when a logit is not. Tokens are exact as f32 up to 2^24.
+        let tokens = logits.argmax(D::Minus1)?.to_dtype(DType::F32)?;
+        let sums = logits.sum(D::Minus1)?;
+        let both = Tensor::stack(&[tokens, sums], 1)?.to_vec2::<f32>()?;
+        return Ok(both
+            .into_iter()
+            .map(|row| match row.as_slice() {
+                [token, sum] if sum.is_finite() => Some(*token as u32),
+                _ => None,
+            })
+            .collect());
+    }
+    let logits = logits.to_device(&candle_core::Device::Cpu)?;
+    host::with_f32(&logits, |values| {
+        let pick = |(sequence, row): (&Sequence, &[f32])| match sampler {
+            None => greedy(row),
+            Some(sampler) => row
+                .iter()
+                .all(|logit| logit.is_finite())
+                .then(|| sequence.draw(sampler, row)),
+        };
+        Ok(if rows > 1 {
+            sequences
+                .par_iter()
+                .zip(values.par_chunks_exact(vocab))
+                .map(pick)
+                .collect()
+        } else {
+            sequences.iter().zip(values.chunks_exact(vocab)).map(pick).collect()
+        })
+    })
+}

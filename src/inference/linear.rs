@@ -1,0 +1,183 @@
+use super::{host, matrix::PackedMatrix};
+use candle_core::{
+    DType, Device, Module, Result, Tensor,
+    quantized::{GgmlDType, QMatMul, QTensor},
+};
+use std::sync::Arc;
+
+/// What the weights of a linear layer became in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// `F32`, `BF16`, `Q8_0`, `Q4_K`, ...
+    pub kind: &'static str,
+    /// Weights, padding not counted.
+    pub weights: usize,
+    /// Bytes that they take.
+    pub bytes: usize,
+}
+
+enum Store {
+    /// f32 on the CPU, by kernels of our own.
+    Packed(Arc<PackedMatrix>),
+    /// `[outputs, inputs]`, any float type, by candle's matmul.
+    Dense(Tensor),
+    /// Quantised blocks; inputs are padded with zeros to this width.
+    Quantized { matmul: QMatMul, width: usize },
+}
+
+/// How the weights of a linear layer are to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// As floats of this type.
+    Float(DType),
+    /// Q8_0.
+    Eight,
+    /// Q4_K where the width allows it, else Q8_0.
+    Four,
+}
+
+/// `y = x W^T + b` over packed rows.
+pub struct Linear {
+    store: Store,
+    /// `[outputs]`, in the computation type.
+    bias: Option<Tensor>,
+    stored: Stored,
+}
+
+impl Linear {
+    /// Takes `[outputs, inputs]` weights from the CPU to `device`.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn new(
+        weights: &Tensor,
+        bias: Option<Tensor>,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self> {
+        let (outputs, inputs) = weights.dims2()?;
+        let count = outputs * inputs;
+        let (store, kind, bytes) = match precision {
+            Precision::Float(dtype) if device.is_cpu() && dtype == DType::F32 => {
+                let weights = weights.to_dtype(DType::F32)?.contiguous()?;
+                let packed =
+                    host::with_f32(&weights, |w| Ok(PackedMatrix::new(outputs, inputs, w)))?;
+                let bytes = packed.bytes();
+                (Store::Packed(Arc::new(packed)), "F32", bytes)
+            }
+            Precision::Float(dtype) => {
+                let weights = weights.to_dtype(dtype)?.to_device(device)?;
+                let kind = float_name(dtype);
+                (Store::Dense(weights), kind, count * dtype.size_in_bytes())
+            }
+            Precision::Eight => quantized(weights, GgmlDType::Q8_0, device)?,
+            Precision::Four => {
+                let kind = if four_bit_width(inputs).is_some() {
+                    GgmlDType::Q4K
+                } else {
+                    GgmlDType::Q8_0
+                };
+                quantized(weights, kind, device)?
+            }
+        };
+        Ok(Self {
+            store,
+            bias,
+            stored: Stored {
+                kind,
+                weights: count,
+                bytes,
+            },
+        })
+    }
+
+    /// What the weights became.
+    pub const fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// The f32 weights, where they can serve as an embedding table too.
+    pub fn packed(&self) -> Option<Arc<PackedMatrix>> {
+        match &self.store {
+            Store::Packed(packed) => Some(Arc::clone(packed)),
+            _ => None,
+        }
+    }
+
+    /// `x [rows, inputs]` to `[rows, outputs]`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = match &self.store {
+            Store::Packed(packed) => {
+                let (rows, _) = x.dims2()?;
+                let mut y = host::with_f32(x, |x| Ok(packed.multiply(x)))?;
+                if let Some(bias) = &self.bias {
+                    host::with_f32(bias, |bias| {
+                        for row in y.chunks_exact_mut(bias.len()) {
+                            row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+                        }
+                        Ok(())
+                    })?;
+                }
+                return Tensor::from_vec(y, (rows, packed.outputs()), x.device());
+            }
+            Store::Dense(weights) => x.matmul(&weights.t()?)?,
+            Store::Quantized { matmul, width } => {
+                let missing = width - x.dim(1)?;
+                if missing == 0 {
+                    matmul.forward(&x.contiguous()?)?
+                } else {
+                    matmul.forward(&x.pad_with_zeros(1, 0, missing)?)?
+                }
+            }
+        };
+        match &self.bias {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
+}
+
+/// The width that 4 bits need: the next multiple of a block of 256, as long
+/// as the padding costs at most a quarter.
+const fn four_bit_width(inputs: usize) -> Option<usize> {
+    let padded = inputs.next_multiple_of(256);
+    if padded * 4 <= inputs * 5 { Some(padded) } else { None }
+}
+
+fn quantized(
+    weights: &Tensor,
+    kind: GgmlDType,
+    device: &Device,
+) -> Result<(Store, &'static str, usize)> {
+    let (_, inputs) = weights.dims2()?;
+    // Q8_0 has blocks of 32, but the fast kernels want multiples of 256.
+    let width = four_bit_width(inputs).unwrap_or(inputs.next_multiple_of(32));
+    let weights = weights.to_dtype(DType::F32)?;
+    let weights = if width == inputs {
+        weights
+    } else {
+        weights.pad_with_zeros(1, 0, width - inputs)?
+    };
+    let tensor = if device.is_cpu() {
+        QTensor::quantize(&weights, kind)?
+    } else {
+        QTensor::quantize_onto(&weights, kind, device)?
+    };
+    let bytes = tensor.storage_size_in_bytes();
+    let name = if kind == GgmlDType::Q4K { "Q4_K" } else { "Q8_0" };
+    let matmul = QMatMul::from_arc(Arc::new(tensor))?;
+    Ok((Store::Quantized { matmul, width }, name, bytes))
+}
+
+/// The name of a float type in reports.
+pub const fn float_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F16 => "F16",
+        DType::BF16 => "BF16",
+        DType::F64 => "F64",
+        _ => "F32",
+    }
+}

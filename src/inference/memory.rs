@@ -1,0 +1,103 @@
+use super::{LoadOptions, config::ModelConfig, device::Device};
+use crate::domain::{GenerationSettings, Quantization};
+
+/// Bytes that a model and one batch need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryEstimate {
+    /// Weights as they are kept in memory.
+    pub weights: u64,
+    /// Keys and values of the batch.
+    pub cache: u64,
+    /// The largest intermediate results.
+    pub activations: u64,
+}
+
+impl MemoryEstimate {
+    /// All of it.
+    pub const fn total(&self) -> u64 {
+        self.weights + self.cache + self.activations
+    }
+}
+
+/// Estimates what a model needs for batches of `batch` sequences of `tokens`
+/// tokens each, prompt and answer together. `weights_bytes` is the size of its
+/// files.
+pub fn memory_estimate(
+    config: &ModelConfig,
+    options: &LoadOptions,
+    weights_bytes: u64,
+    batch: usize,
+    tokens: usize,
+) -> MemoryEstimate {
+    let on_cpu = matches!(options.device, Device::Cpu)
+        || (options.device == Device::Auto && !cfg!(feature = "cuda"));
+    let table = (config.vocab * config.hidden) as u64;
+    let per_layer = config.qkv_rows() * config.hidden
+        + config.heads * config.head_dim * config.hidden
+        + 3 * config.intermediate * config.hidden;
+    let linear = (per_layer * config.layers.len()) as u64 + table;
+    // Blocks, and on the processor the copy in the order its kernels want.
+    let bits = match (options.quantization, on_cpu) {
+        (Quantization::None, _) => 0,
+        (Quantization::Int8, true) => 17 * linear,
+        (Quantization::Int8, false) => 17 * linear / 2,
+        (Quantization::Int4, true) => 21 * linear / 2,
+        (Quantization::Int4, false) => 9 * linear / 2,
+    };
+    let weights = match options.quantization {
+        // The files hold 16 bits as a rule; the processor computes in 32.
+        Quantization::None if on_cpu => weights_bytes.max(4 * linear),
+        Quantization::None => weights_bytes,
+        _ => bits / 8 + 2 * table,
+    };
+    let value = if on_cpu { 4 } else { 2 };
+    let rows = options.prefill_tokens(on_cpu).min(batch * tokens).max(batch);
+    let widest = config.qkv_rows().max(3 * config.intermediate) + 4 * config.hidden;
+    MemoryEstimate {
+        weights,
+        cache: (config.kv_bytes_per_token(value) * batch * tokens) as u64,
+        activations: (rows * widest * value + batch * config.vocab * 4) as u64,
+    }
+}
+
+/// The batch size that fits: all sequences as long as the longest prompt and
+/// its answer, in four fifths of the free memory.
+pub(super) fn batch_size(
+    config: &ModelConfig,
+    bytes_per_value: usize,
+    available: u64,
+    prompt_lengths: &[usize],
+    settings: &GenerationSettings,
+    most: usize,
+) -> usize {
+    let longest = prompt_lengths.iter().copied().max().unwrap_or(0);
+    let tokens = (longest + settings.max_new_tokens).min(config.max_positions);
+    let each = config.kv_bytes_per_token(bytes_per_value) * tokens + config.vocab * 8;
+    let fitting = usize::try_from(available / 5 * 4).unwrap_or(usize::MAX) / each.max(1);
+    fitting.clamp(1, most)
+}
+
+/// Free memory of the machine, or of the control group if that is less: the
+/// texts are `/proc/meminfo` and the group's `memory.max` and
+/// `memory.current`.
+pub fn available_host_bytes(
+    meminfo: &str,
+    group_limit: Option<&str>,
+    group_used: Option<&str>,
+) -> Option<u64> {
+    let machine = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?
+        .trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        * 1024;
+    let number = |text: Option<&str>| text?.trim().parse::<u64>().ok();
+    let group = match (number(group_limit), number(group_used)) {
+        (Some(limit), Some(used)) => limit.saturating_sub(used),
+        _ => u64::MAX,
+    };
+    Some(machine.min(group))
+}

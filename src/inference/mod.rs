@@ -1,0 +1,80 @@
+//! Models on this machine: one decoder for many families, batches of prompts
+//! of any lengths, on the processor or an NVIDIA GPU, at full precision or
+//! with weights of 8 or 4 bits.
+//!
+//! A batch is ragged: the tokens of all running sequences lie one after the
+//! other in one [`pack::Pack`], every linear layer is one matrix product over
+//! it, and only attention knows where a sequence begins. In f32 on the
+//! processor each row's arithmetic is the same whatever else is in the batch,
+//! so a batch gives what each prompt gives alone.
+//!
+//! From the outside: [`load`] gives an [`Engine`], which is a
+//! [`crate::domain::Generator`].
+
+mod attention;
+mod attention_device;
+mod classify;
+mod config;
+mod decoder;
+mod device;
+mod engine;
+mod host;
+mod instructions;
+mod linear;
+mod matrix;
+mod memory;
+mod pack;
+mod rope;
+mod sampling;
+mod sequence;
+mod template;
+mod text;
+mod weights;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Activation, LayerKind, ModelConfig, SUPPORTED};
+pub use device::Device;
+pub use engine::{Engine, EngineStats};
+pub use memory::{MemoryEstimate, available_host_bytes, memory_estimate};
+pub use rope::{RopeConfig, RopeScaling};
+
+use crate::{
+    domain::{Dtype, Failure, Quantization},
+    hub::ModelFiles,
+};
+
+/// How a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LoadOptions {
+    /// How weights are quantised.
+    pub quantization: Quantization,
+    /// The type that weights are computed in.
+    pub dtype: Dtype,
+    /// Where the model runs.
+    pub device: Device,
+    /// Prompt tokens per forward pass; `None` picks what suits the device.
+    pub prefill_tokens: Option<usize>,
+    /// Attend with candle's tensor operations on the processor too, as GPUs
+    /// do; slower, for checking one against the other.
+    pub tensor_attention: bool,
+}
+
+impl LoadOptions {
+    /// Prompt tokens per forward pass.
+    fn prefill_tokens(&self, on_cpu: bool) -> usize {
+        self.prefill_tokens
+            .unwrap_or(if on_cpu { 512 } else { 8192 })
+            .max(1)
+    }
+}
+
+/// Loads a model.
+///
+/// # Errors
+/// One sentence that names the tensor, file or key that is wrong (class
+/// `permanent`), or the device's failure.
+pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Engine, Failure> {
+    Engine::load(files, options)
+}

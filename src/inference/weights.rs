@@ -1,0 +1,144 @@
+use crate::{
+    domain::{Failure, FailureClass},
+    hub::WeightFiles,
+};
+use candle_core::{
+    DType, Device, Tensor,
+    safetensors::{Load, MmapedSafetensors, SliceSafetensors},
+};
+use std::collections::BTreeMap;
+
+enum Source {
+    Mapped(MmapedSafetensors),
+    Embedded(SliceSafetensors<'static>),
+}
+
+/// The tensors of a model by name, checked before they are used.
+pub struct Weights {
+    source: Source,
+    shapes: BTreeMap<String, Vec<usize>>,
+    label: String,
+}
+
+impl Weights {
+    /// Maps the files into memory; nothing is read yet but their headers.
+    ///
+    /// # Errors
+    /// One sentence (class `permanent`) when a file is damaged.
+    pub fn open(label: &str, files: &WeightFiles) -> Result<Self, Failure> {
+        let damaged = |error: candle_core::Error| {
+            permanent(format!(
+                "the weights of {label} can not be read, fetch them again: {error}"
+            ))
+        };
+        let source = match files {
+            WeightFiles::Safetensors(paths) => {
+                // SAFETY: mapped files must not change while they are used;
+                // weights are written once, and the hub's cache replaces files
+                // instead of changing them.
+                Source::Mapped(unsafe { MmapedSafetensors::multi(paths) }.map_err(damaged)?)
+            }
+            WeightFiles::Embedded(bytes) => {
+                Source::Embedded(SliceSafetensors::new(bytes).map_err(damaged)?)
+            }
+            WeightFiles::Gguf(path) => {
+                return Err(permanent(format!(
+                    "{label}: GGUF weights ({}) can not be run yet; use the safetensors model",
+                    path.display()
+                )));
+            }
+        };
+        let tensors = match &source {
+            Source::Mapped(mapped) => mapped.tensors(),
+            Source::Embedded(slice) => slice.tensors(),
+        };
+        let shapes = tensors
+            .into_iter()
+            .map(|(name, view)| (name, view.shape().to_vec()))
+            .collect();
+        Ok(Self {
+            source,
+            shapes,
+            label: label.to_owned(),
+        })
+    }
+
+    /// Whether there is such a tensor.
+    pub fn has(&self, name: &str) -> bool {
+        self.shapes.contains_key(name)
+    }
+
+    /// The type that a tensor is stored in, if it is one to compute in.
+    pub fn dtype(&self, name: &str) -> Option<DType> {
+        let view = match &self.source {
+            Source::Mapped(mapped) => mapped.get(name),
+            Source::Embedded(slice) => slice.get(name),
+        };
+        DType::try_from(view.ok()?.dtype())
+            .ok()
+            .filter(|dtype| matches!(dtype, DType::F32 | DType::F16 | DType::BF16))
+    }
+
+    /// A tensor on the CPU in its own type.
+    ///
+    /// # Errors
+    /// One sentence (class `permanent`) with its name when it is missing, has
+    /// another shape or holds no floats.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, Failure> {
+        let Some(found) = self.shapes.get(name) else {
+            return Err(permanent(format!(
+                "the weights of {} lack the tensor {name} (shape {shape:?})",
+                self.label
+            )));
+        };
+        if found != shape {
+            return Err(permanent(format!(
+                "the tensor {name} of {} has the shape {found:?}, but its config.json asks for {shape:?}",
+                self.label
+            )));
+        }
+        let tensor = match &self.source {
+            Source::Mapped(mapped) => mapped
+                .get(name)
+                .and_then(|view| view.load(&Device::Cpu)),
+            Source::Embedded(slice) => slice.load(name, &Device::Cpu),
+        }
+        .map_err(|error| {
+            permanent(format!(
+                "the tensor {name} of {} can not be read: {error}",
+                self.label
+            ))
+        })?;
+        match tensor.dtype() {
+            DType::F32 | DType::F16 | DType::BF16 | DType::F64 => Ok(tensor),
+            other => Err(permanent(format!(
+                "the tensor {name} of {} is stored as {other:?}, which is not supported; use the full-precision model",
+                self.label
+            ))),
+        }
+    }
+
+    /// The rows of several tensors, one below the other, on the CPU.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn stacked(&self, parts: &[(String, usize)], inputs: &[usize]) -> Result<Tensor, Failure> {
+        let tensors = parts
+            .iter()
+            .map(|(name, rows)| {
+                let shape: Vec<usize> = std::iter::once(*rows).chain(inputs.iter().copied()).collect();
+                self.tensor(name, &shape)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        match tensors.as_slice() {
+            [one] => Ok(one.clone()),
+            many => Tensor::cat(many, 0).map_err(|error| {
+                permanent(format!("the tensors {parts:?} can not be joined: {error}"))
+            }),
+        }
+    }
+}
+
+fn permanent(message: String) -> Failure {
+    Failure::new(FailureClass::Permanent, message)
+}

@@ -1,0 +1,169 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::domain::{RetrieverKind, RetrieverSpec};
+use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
+
+fn spec(chunking: &str, size: usize, overlap: usize) -> RetrieverSpec {
+    RetrieverSpec {
+        name: "mine".into(),
+        kind: RetrieverKind::Bm25,
+        corpus: "c.jsonl".into(),
+        embedding: None,
+        chunking: chunking.into(),
+        chunk_size: size,
+        chunk_overlap: overlap,
+        options: Default::default(),
+    }
+}
+
+fn texts(strategy: Strategy, size: usize, overlap: usize, text: &str) -> Vec<&str> {
+    let chunking = Chunking::new(strategy, size, overlap).unwrap();
+    chunking
+        .chunks("d", text)
+        .into_iter()
+        .map(|chunk| chunk.text)
+        .collect()
+}
+
+#[test]
+fn without_chunking_a_passage_is_the_document_under_its_own_id() {
+    let chunking = Chunking::of(&spec("none", 0, 50)).unwrap();
+    let chunks = chunking.chunks("d", " a b \n");
+    assert_eq!(chunks.len(), 1);
+    assert_eq!(
+        (chunks[0].id.as_str(), chunks[0].range.clone()),
+        ("d", 1..4)
+    );
+    assert!(chunking.chunks("d", " \n ").is_empty());
+}
+
+#[test]
+fn fixed_windows_share_their_overlap_and_never_split_a_character() {
+    assert_eq!(
+        texts(Strategy::Fixed, 4, 1, "abcdefgh"),
+        ["abcd", "defg", "gh"]
+    );
+    assert_eq!(texts(Strategy::Fixed, 4, 0, "abcdefgh"), ["abcd", "efgh"]);
+    assert_eq!(texts(Strategy::Fixed, 2, 0, "äöü"), ["äö", "ü"]);
+}
+
+#[test]
+fn chunks_of_one_document_are_numbered_and_know_their_place() {
+    let chunking = Chunking::new(Strategy::Fixed, 3, 0).unwrap();
+    let text = "äb cd";
+    let chunks = chunking.chunks("doc", text);
+    let ids: Vec<&str> = chunks.iter().map(|chunk| chunk.id.as_str()).collect();
+    assert_eq!(ids, ["doc#0", "doc#1"]);
+    assert_eq!(&text[chunks[1].range.clone()], "cd");
+}
+
+#[test]
+fn sentences_stay_whole_where_they_fit_and_overlap_by_whole_sentences() {
+    let text = "One is here. Two is here. Three is here. Four.";
+    assert_eq!(
+        texts(Strategy::Sentence, 28, 0, text),
+        ["One is here. Two is here.", "Three is here. Four."]
+    );
+    assert_eq!(
+        texts(Strategy::Sentence, 30, 13, text),
+        [
+            "One is here. Two is here.",
+            "Two is here. Three is here.",
+            "Four."
+        ]
+    );
+    assert_eq!(
+        texts(Strategy::Sentence, 8, 0, "Endlessly long. Ok."),
+        ["Endlessl", "y long.", "Ok."]
+    );
+}
+
+#[test]
+fn recursive_prefers_paragraphs_to_lines_to_sentences() {
+    let text = "First paragraph. It is short.\n\nSecond one.\nWith a line.";
+    assert_eq!(
+        texts(Strategy::Recursive, 32, 0, text),
+        ["First paragraph. It is short.", "Second one.\nWith a line."]
+    );
+    assert_eq!(
+        texts(Strategy::Recursive, 20, 0, text)[..2],
+        ["First paragraph.", "It is short."]
+    );
+}
+
+#[test]
+fn a_chunking_that_can_not_work_is_refused_in_one_sentence() {
+    for (chunking, size, overlap, word) in [
+        ("semantic", 10, 0, "unknown"),
+        ("token", 10, 0, "not available yet"),
+        ("fixed", 10, 10, "smaller"),
+        ("recursive", 0, 0, "smaller"),
+    ] {
+        let error = Chunking::of(&spec(chunking, size, overlap))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(word) && error.contains("'mine'"), "{error}");
+    }
+}
+
+#[test]
+fn identities_differ_exactly_where_chunks_may() {
+    let identity = |chunking, size, overlap| {
+        Chunking::of(&spec(chunking, size, overlap))
+            .unwrap()
+            .identity()
+    };
+    assert_eq!(identity("none", 100, 5), identity("none", 0, 0));
+    assert_ne!(identity("fixed", 100, 5), identity("fixed", 100, 6));
+    assert_ne!(identity("fixed", 100, 5), identity("sentence", 100, 5));
+}
+
+#[test]
+fn fused_rankings_reward_what_several_retrievers_find() {
+    let fused = reciprocal_rank_fusion(&[&["a", "b", "c"], &["c", "d"]], 60.0);
+    let ids: Vec<&str> = fused.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids, ["c", "a", "b", "d"]);
+    assert!((fused[0].1 - (1.0 / 63.0 + 1.0 / 61.0)).abs() < 1e-15);
+    // Equal sums stand in the order of their ids.
+    let tied = reciprocal_rank_fusion(&[&["z"], &["y"]], 60.0);
+    assert_eq!(tied[0].0, "y");
+    // Twice in one ranking is once.
+    let twice = reciprocal_rank_fusion(&[&["a", "a"], &["b"]], 1.0);
+    assert_eq!(twice[0], ("a", 0.5));
+    assert!(reciprocal_rank_fusion(&[], 60.0).is_empty());
+}
+
+fn any_strategy() -> impl proptest::strategy::Strategy<Value = Strategy> {
+    prop::sample::select(vec![
+        Strategy::None,
+        Strategy::Fixed,
+        Strategy::Sentence,
+        Strategy::Recursive,
+    ])
+}
+
+proptest! {
+    #[test]
+    fn chunks_fit_move_forward_and_lose_nothing_but_white_space(
+        text in "[a-zäß漢.!? \n\u{301}]{0,200}", strategy in any_strategy(),
+        size in 1_usize..40, overlap_share in 0_usize..100,
+    ) {
+        let overlap = size * overlap_share / 100;
+        let chunks = Chunking::new(strategy, size, overlap).unwrap().chunks("d", &text);
+        let mut covered = vec![false; text.len()];
+        let mut last_end = 0;
+        for chunk in &chunks {
+            prop_assert_eq!(&text[chunk.range.clone()], chunk.text);
+            if strategy != Strategy::None {
+                prop_assert!(chunk.text.chars().count() <= size);
+            }
+            prop_assert!(chunk.range.end > last_end);
+            last_end = chunk.range.end;
+            covered[chunk.range.clone()].fill(true);
+        }
+        for (at, c) in text.char_indices() {
+            prop_assert!(covered[at] || c.is_whitespace(), "{:?} at {} lost", c, at);
+        }
+    }
+}

@@ -1,0 +1,506 @@
+use super::{
+    generation::{Asked, Generated, Generation, failure_of},
+    lessons::Lessons,
+    listener::Ears,
+    message::Message,
+    report::ExperimentReport,
+    resources::Resources,
+    retrieval::Shelf,
+    supervisor::Supervisor,
+};
+use crate::{
+    artifacts::{
+        ArtifactError, Durability, ErrorLog, ExperimentDir, Journal, Lease, Metadata,
+        QuestionsFile, Results, State,
+    },
+    domain::{
+        Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Phase,
+        Prediction, Question, Retrieved, RunSettings,
+    },
+    execution::Ending,
+    metrics, prompts,
+};
+use crossbeam_channel::Receiver;
+use serde_json::{Map, Value, json};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// One experiment of a run, from claimed directory to results.
+pub struct ExperimentRun<'r, 'q> {
+    pub spec: &'r ExperimentSpec,
+    pub settings: &'r RunSettings,
+    /// Why the program can not run this cell, if so.
+    pub unavailable: Option<&'r str>,
+    pub timeout: Option<Duration>,
+    pub device: &'r str,
+    pub dir: ExperimentDir,
+    pub lease: Lease,
+    pub supervisor: &'r mut Supervisor,
+    pub resources: &'r mut Resources,
+    pub shelf: &'r mut Shelf,
+    pub lessons: &'r mut Lessons,
+    pub inbox: &'r Receiver<Message>,
+    pub ears: &'r mut Ears<'q>,
+    pub environment: &'r Value,
+}
+
+/// How an experiment ended, for the loop over them.
+pub enum Verdict {
+    /// Go on with the next.
+    Next(ExperimentReport),
+    /// A signal: stop, this one can be resumed.
+    Interrupted(ExperimentReport),
+    /// Another run took it over.
+    TakenOver(String),
+    /// Nothing can be kept any more.
+    StopStudy(Failure),
+}
+
+/// What stopped an experiment outside of generation.
+enum Stop {
+    /// It fails; the study goes on.
+    Fail(Failure),
+    /// Its files can not be written or read.
+    Artifact(ArtifactError),
+}
+
+impl From<ArtifactError> for Stop {
+    fn from(error: ArtifactError) -> Self {
+        Self::Artifact(error)
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Fail(failure)
+    }
+}
+
+impl ExperimentRun<'_, '_> {
+    /// Runs it. Whatever happens in here costs this experiment at most,
+    /// unless nothing can be kept any more.
+    pub fn run(&mut self) -> Verdict {
+        let start = Instant::now();
+        let mut state = match self.begin() {
+            Ok(state) => state,
+            Err(error) => return self.artifact_failed(&error),
+        };
+        let verdict = self.phases(&mut state, start);
+        let verdict = match verdict {
+            Ok(verdict) => verdict,
+            Err(Stop::Artifact(error)) => self.artifact_failed(&error),
+            Err(Stop::Fail(failure)) => match self.fail(&mut state, &failure, None) {
+                Ok(()) => Verdict::Next(self.report(&state, Some(failure), start)),
+                Err(error) => self.artifact_failed(&error),
+            },
+        };
+        if let Verdict::Next(report) | Verdict::Interrupted(report) = &verdict {
+            self.ears.hear(&Event::ExperimentFinished {
+                experiment: report.name.clone(),
+                phase: report.phase,
+                answered: report.answered,
+                total: report.total,
+                error: report.failure.as_ref().map(ToString::to_string),
+                seconds: report.seconds,
+            });
+        }
+        verdict
+    }
+
+    fn begin(&mut self) -> Result<State, ArtifactError> {
+        let fresh = || State::new(0, self.settings.metrics.clone());
+        // A state that can not be read is a lie that this attempt ends: the
+        // journal knows better.
+        let mut state = match self.dir.state() {
+            Ok(state) => state.unwrap_or_else(fresh),
+            Err(ArtifactError::Malformed { .. }) => fresh(),
+            Err(error) => return Err(error),
+        };
+        if state.started_at.is_empty() {
+            state.started_at = fresh().started_at;
+        }
+        state.phase = Phase::Init;
+        state.attempt = state.attempt.saturating_add(1);
+        state.error = None;
+        state.failure_class = None;
+        state.interrupted = false;
+        state.metrics_requested.clone_from(&self.settings.metrics);
+        self.write_metadata(None, &Map::new())?;
+        self.dir.write_state(&state)?;
+        Ok(state)
+    }
+
+    fn phases(&mut self, state: &mut State, start: Instant) -> Result<Verdict, Stop> {
+        if let Some(reason) = self.unavailable {
+            return Err(Failure::new(FailureClass::Permanent, reason).into());
+        }
+        let questions = self.questions(state)?;
+        let contents = self.dir.records()?;
+        for damaged in &contents.damaged {
+            self.ears
+                .remark(&format!("{}: {damaged}", self.spec.name));
+        }
+        let mut best = contents.best;
+        let outstanding: Vec<&Question> = questions
+            .iter()
+            .filter(|question| !best.get(&question.idx).is_some_and(Prediction::is_answered))
+            .collect();
+        self.ears.hear(&Event::ExperimentStarted {
+            experiment: self.spec.name.clone(),
+            total: questions.len(),
+            answered: questions.len() - outstanding.len(),
+            attempt: state.attempt,
+        });
+        state.total_questions = questions.len();
+        state.predictions_complete = questions.len() - outstanding.len();
+
+        if !outstanding.is_empty() {
+            let mut journal = self.dir.open_journal(&self.lease)?;
+            self.enter(state, Phase::Generating)?;
+            let asked = self.ask(&outstanding)?;
+            let generated = self.generate(state, asked, &questions, &mut best, &mut journal);
+            if let Some(error) = generated.taken_over {
+                return Ok(Verdict::TakenOver(error.to_string()));
+            }
+            self.write_metadata(generated.model.as_ref(), &generated.counts)?;
+            self.count(state, &questions, &best);
+            if let Some(verdict) = self.settle(state, &generated, &questions, &best, start)? {
+                return Ok(verdict);
+            }
+        }
+        self.enter(state, Phase::Generated)?;
+        self.score(state, &questions, &mut best, start)
+    }
+
+    /// What the end of generation means; `None`: every question is answered.
+    fn settle(
+        &mut self,
+        state: &mut State,
+        generated: &Generated,
+        questions: &[Question],
+        best: &BTreeMap<usize, Prediction>,
+        start: Instant,
+    ) -> Result<Option<Verdict>, Stop> {
+        let failure = match &generated.outcome.ending {
+            Ending::StopStudy(failure) => return Ok(Some(Verdict::StopStudy(failure.clone()))),
+            Ending::Interrupted => {
+                self.lease.check()?;
+                self.render(questions, best, &Map::new())?;
+                state.interrupted = true;
+                self.dir.write_state(state)?;
+                return Ok(Some(Verdict::Interrupted(self.report(state, None, start))));
+            }
+            Ending::Failed(failure) | Ending::Aborted { failure, .. } => failure.clone(),
+            Ending::Exhausted { last_failure } => {
+                if state.predictions_complete == questions.len() {
+                    return Ok(None);
+                }
+                last_failure.clone().unwrap_or_else(|| {
+                    Failure::new(FailureClass::Transient, "questions have no answer")
+                })
+            }
+        };
+        self.lease.check()?;
+        // What was answered is scored for the eye, with its coverage; an
+        // experiment with an unanswered question stays failed all the same.
+        let evaluation = metrics::evaluate(&self.settings.metrics, &records(questions, best));
+        self.render(questions, best, &evaluation.aggregate)?;
+        self.fail(state, &failure, generated.failed_batch)?;
+        let mut report = self.report(state, Some(failure), start);
+        report.metrics = evaluation.aggregate;
+        Ok(Some(Verdict::Next(report)))
+    }
+
+    fn score(
+        &mut self,
+        state: &mut State,
+        questions: &[Question],
+        best: &mut BTreeMap<usize, Prediction>,
+        start: Instant,
+    ) -> Result<Verdict, Stop> {
+        self.enter(state, Phase::ComputingMetrics)?;
+        let predictions = records(questions, best);
+        let supporting: BTreeMap<usize, &[String]> = questions
+            .iter()
+            .map(|question| (question.idx, question.supporting.as_slice()))
+            .collect();
+        let evaluation = metrics::evaluate_with(
+            &self.settings.metrics,
+            &predictions,
+            &|prediction| metrics::Evidence {
+                supporting: supporting.get(&prediction.idx).copied().unwrap_or(&[]),
+                passages: None,
+            },
+        );
+        for (idx, scores) in &evaluation.per_item {
+            if let Some(prediction) = best.get_mut(idx) {
+                prediction.metrics.clone_from(scores);
+            }
+        }
+        self.count(state, questions, best);
+        self.lease.check()?;
+        self.render(questions, best, &evaluation.aggregate)?;
+        let before = self.dir.results().ok().flatten();
+        let duration = before.map_or(0.0, |results| results.duration_seconds)
+            + start.elapsed().as_secs_f64();
+        self.dir.write_results(&Results::new(
+            &self.spec.name,
+            &self.dir.path,
+            evaluation.aggregate.clone(),
+            state.predictions_complete,
+            duration,
+            self.result_metadata(),
+        ))?;
+        state.metrics_computed.clone_from(&evaluation.computed);
+        let missing: Vec<_> = evaluation
+            .uncomputed
+            .iter()
+            .filter(|(name, _)| self.settings.metrics.contains(name))
+            .collect();
+        if let Some((name, reason)) = missing.first() {
+            state.error = Some(format!("the metric {name} is not computed: {reason}"));
+            self.dir.write_state(state)?;
+        } else {
+            // An experiment that got complete has no error any more.
+            self.dir.retire_error_log()?;
+            self.enter(state, Phase::Complete)?;
+        }
+        let mut report = self.report(state, None, start);
+        report.metrics = evaluation.aggregate;
+        Ok(Verdict::Next(report))
+    }
+
+    /// The experiment's questions: what the dataset has now, which must agree
+    /// with what was asked before.
+    fn questions(&mut self, state: &State) -> Result<Vec<Question>, Stop> {
+        let (dataset, news) = self
+            .resources
+            .dataset(&self.spec.dataset, self.settings.num_questions)
+            .map_err(|error| Failure::new(FailureClass::Permanent, error.to_string()))?;
+        if news {
+            for warning in dataset.warnings(self.settings.num_questions) {
+                self.ears.remark(&warning);
+            }
+        }
+        let stored = match self.dir.questions() {
+            Ok(stored) => stored,
+            Err(ArtifactError::Malformed { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(stored) = &stored {
+            let differs = stored.questions.iter().zip(&dataset.questions).find(|(old, new)| {
+                old.question != new.question || old.expected != new.expected
+            });
+            if let Some((old, new)) = differs {
+                let message = format!(
+                    "{} has changed since this experiment began: question {} was {:?} and is {:?}; \
+                     restore the file, or start over with --force",
+                    dataset.source.display(),
+                    old.idx,
+                    old.question,
+                    new.question
+                );
+                return Err(Failure::new(FailureClass::Permanent, message).into());
+            }
+        }
+        let same = stored.is_some_and(|stored| stored.questions == dataset.questions);
+        if !same || state.attempt == 1 {
+            self.dir.write_questions(&QuestionsFile::new(
+                &self.spec.name,
+                &self.spec.dataset.name,
+                dataset.questions.clone(),
+            ))?;
+        }
+        Ok(dataset.questions.clone())
+    }
+
+    /// Retrieves passages and renders prompts.
+    fn ask<'a>(&mut self, outstanding: &[&'a Question]) -> Result<BTreeMap<usize, Asked<'a>>, Stop> {
+        let mut asked = BTreeMap::new();
+        let mut remarks = Vec::new();
+        for question in outstanding {
+            let passages = self.shelf.retrieve(
+                self.spec,
+                &question.question,
+                self.resources,
+                &mut |text| remarks.push(text.to_owned()),
+            )?;
+            for remark in remarks.drain(..) {
+                self.ears.remark(&remark);
+            }
+            let rendered = prompts::render(&self.spec.prompt, &question.question, &passages);
+            let retrieved = passages
+                .into_iter()
+                .map(|passage| Retrieved {
+                    id: passage.id,
+                    score: passage.score,
+                })
+                .collect();
+            let request = GenerationRequest {
+                idx: question.idx,
+                system: rendered.system,
+                prompt: rendered.text,
+                raw: false,
+            };
+            asked.insert(
+                question.idx,
+                Asked {
+                    question,
+                    request,
+                    retrieved,
+                },
+            );
+        }
+        Ok(asked)
+    }
+
+    fn generate<'a>(
+        &mut self,
+        state: &State,
+        asked: BTreeMap<usize, Asked<'a>>,
+        questions: &'a [Question],
+        best: &mut BTreeMap<usize, Prediction>,
+        journal: &mut Journal,
+    ) -> Generated {
+        let longest = asked
+            .values()
+            .map(|asked| asked.request.prompt.len())
+            .max()
+            .unwrap_or(0);
+        let generated = Generation {
+            spec: self.spec,
+            settings: self.settings,
+            timeout: self.timeout,
+            dir: &self.dir,
+            lease: &mut self.lease,
+            journal,
+            supervisor: self.supervisor,
+            inbox: self.inbox,
+            ears: self.ears,
+            asked,
+            questions,
+            best,
+            attempt: state.attempt,
+            learned: self.lessons.recall(self.spec, self.device, longest),
+        }
+        .run();
+        self.lessons
+            .learn(self.spec, self.device, longest, generated.learned);
+        generated
+    }
+
+    fn render(
+        &self,
+        questions: &[Question],
+        best: &BTreeMap<usize, Prediction>,
+        aggregate: &Map<String, Value>,
+    ) -> Result<(), ArtifactError> {
+        self.dir
+            .write_predictions(questions, best, aggregate, Durability::Durable)
+    }
+
+    fn enter(&mut self, state: &mut State, phase: Phase) -> Result<(), ArtifactError> {
+        state.phase = phase;
+        self.lease.check()?;
+        self.dir.write_state(state)?;
+        self.ears.hear(&Event::PhaseChanged {
+            experiment: self.spec.name.clone(),
+            phase,
+        });
+        Ok(())
+    }
+
+    fn fail(
+        &mut self,
+        state: &mut State,
+        failure: &Failure,
+        batch_size: Option<usize>,
+    ) -> Result<(), ArtifactError> {
+        self.lease.check()?;
+        let mut log = ErrorLog::new(self.spec, failure);
+        if let Some(size) = batch_size {
+            log = log.batch_size(size);
+        }
+        self.dir.write_error_log(&log)?;
+        state.error = Some(failure.first_line().to_owned());
+        state.failure_class = Some(failure.class);
+        self.enter(state, Phase::Failed)
+    }
+
+    fn count(&self, state: &mut State, questions: &[Question], best: &BTreeMap<usize, Prediction>) {
+        let records = questions.iter().filter_map(|question| best.get(&question.idx));
+        state.predictions_complete = records.clone().filter(|record| record.is_answered()).count();
+        state.unanswered = records
+            .filter(|record| record.outcome() != Outcome::Answered)
+            .count();
+    }
+
+    fn write_metadata(
+        &self,
+        model: Option<&Value>,
+        counts: &Map<String, Value>,
+    ) -> Result<(), ArtifactError> {
+        let mut metadata = match self.dir.metadata() {
+            Ok(Some(metadata)) if metadata.spec_hash == self.spec.hash() => metadata,
+            Ok(_) | Err(ArtifactError::Malformed { .. }) => Metadata::new(self.spec),
+            Err(error) => return Err(error),
+        };
+        metadata.environment = self.environment.clone();
+        if let Some(model) = model {
+            metadata.model = model.clone();
+        }
+        for (key, count) in counts {
+            let sum = metadata.counts.get(key).and_then(Value::as_u64).unwrap_or(0)
+                + count.as_u64().unwrap_or(0);
+            metadata.counts.insert(key.clone(), sum.into());
+        }
+        self.dir.write_metadata(&metadata)
+    }
+
+    fn result_metadata(&self) -> Map<String, Value> {
+        let spec = self.spec;
+        Map::from_iter([
+            ("type".to_owned(), json!(spec.kind)),
+            ("model".to_owned(), json!(spec.model.to_string())),
+            ("quantization".to_owned(), json!(spec.quantization)),
+            ("prompt".to_owned(), json!(spec.prompt.name)),
+            ("dataset".to_owned(), json!(spec.dataset.name)),
+            (
+                "retriever".to_owned(),
+                json!(spec.retriever.as_ref().map(|retriever| &retriever.name)),
+            ),
+            ("top_k".to_owned(), json!(spec.top_k)),
+        ])
+    }
+
+    fn artifact_failed(&self, error: &ArtifactError) -> Verdict {
+        match error {
+            ArtifactError::LeaseLost { .. } => Verdict::TakenOver(error.to_string()),
+            _ => Verdict::StopStudy(failure_of(error)),
+        }
+    }
+
+    fn report(&self, state: &State, failure: Option<Failure>, start: Instant) -> ExperimentReport {
+        ExperimentReport {
+            name: self.spec.name.clone(),
+            phase: state.phase,
+            answered: state.predictions_complete,
+            total: state.total_questions,
+            failure,
+            metrics: Map::new(),
+            interrupted: state.interrupted,
+            skipped: None,
+            seconds: start.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+fn records(questions: &[Question], best: &BTreeMap<usize, Prediction>) -> Vec<Prediction> {
+    questions
+        .iter()
+        .filter_map(|question| best.get(&question.idx))
+        .cloned()
+        .collect()
+}

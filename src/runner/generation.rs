@@ -1,0 +1,505 @@
+use super::{listener::Ears, message::Message, supervisor::Supervisor};
+use crate::{
+    artifacts::{ArtifactError, Durability, ExperimentDir, Journal, Lease},
+    domain::{
+        BatchSize, Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Prediction,
+        Question, Retrieved, RunSettings,
+    },
+    execution::{BatchPolicy, Effect, Executor, ExecutorSettings, Input, Outcome, Record, RecordKind},
+    worker::{Reply, Request, WorkerEvent},
+};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use serde_json::{Map, Value};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+/// Time tells the executor about hangs and limits this often.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The owner gives a sign of life this often.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// `predictions.json` is rendered at most this often while running.
+const CHECKPOINT: Duration = Duration::from_secs(15);
+
+/// `batch_size: auto` before the model is loaded, and never above.
+const AUTO_CEILING: usize = 256;
+
+/// Prompts that a worker looks at to say how large a batch may be.
+const AUTO_SAMPLE: usize = 64;
+
+/// One question, ready to be asked.
+pub struct Asked<'q> {
+    pub question: &'q Question,
+    pub request: GenerationRequest,
+    pub retrieved: Vec<Retrieved>,
+}
+
+/// Everything that generating one experiment's answers needs.
+pub struct Generation<'a, 'q> {
+    pub spec: &'a ExperimentSpec,
+    pub settings: &'a RunSettings,
+    pub timeout: Option<Duration>,
+    pub dir: &'a ExperimentDir,
+    pub lease: &'a mut Lease,
+    pub journal: &'a mut Journal,
+    pub supervisor: &'a mut Supervisor,
+    pub inbox: &'a Receiver<Message>,
+    pub ears: &'a mut Ears<'q>,
+    /// The outstanding questions.
+    pub asked: BTreeMap<usize, Asked<'a>>,
+    /// All questions, for checkpoints.
+    pub questions: &'a [Question],
+    /// The best record of every question so far.
+    pub best: &'a mut BTreeMap<usize, Prediction>,
+    pub attempt: u32,
+    pub learned: Option<usize>,
+}
+
+/// What generating came to.
+pub struct Generated {
+    pub outcome: Outcome,
+    /// The batch size that fits, if something was learned about it.
+    pub learned: Option<usize>,
+    /// The loaded model's description.
+    pub model: Option<Value>,
+    /// The last batch that failed, and how large it was.
+    pub failed_batch: Option<usize>,
+    /// Another run owns the experiment now.
+    pub taken_over: Option<ArtifactError>,
+    pub counts: Map<String, Value>,
+}
+
+struct Loop<'g, 'a, 'q> {
+    generation: &'g mut Generation<'a, 'q>,
+    executor: Executor,
+    start: Instant,
+    effects: VecDeque<Effect>,
+    inputs: VecDeque<Input>,
+    dispatched: (u64, Instant),
+    load_started: Instant,
+    last_beat: Instant,
+    last_checkpoint: Instant,
+    dirty: bool,
+    auto: bool,
+    model: Option<Value>,
+    failed_batch: Option<usize>,
+    taken_over: Option<ArtifactError>,
+    batches: u64,
+    tokens: (u64, u64),
+}
+
+impl Generation<'_, '_> {
+    /// Answers the outstanding questions, or finds out why not.
+    pub fn run(&mut self) -> Generated {
+        let auto = self.settings.batch_size == BatchSize::Auto;
+        let ceiling = match self.settings.batch_size {
+            BatchSize::Fixed(size) => size,
+            BatchSize::Auto => AUTO_CEILING,
+        };
+        let log = self.dir.experiment_log();
+        let warm_worker = self.supervisor.warm_worker(self.spec, &log);
+        let settings = ExecutorSettings {
+            experiment: self.spec.name.clone(),
+            total: self.questions.len(),
+            answered_before: self.questions.len() - self.asked.len(),
+            min_batch_size: self.settings.min_batch_size,
+            max_consecutive_failures: self.settings.max_consecutive_failures,
+            batch_timeout: seconds(self.settings.batch_timeout_s),
+            load_timeout: seconds(self.settings.load_timeout_s),
+            experiment_timeout: self.timeout,
+            // An automatic size is asked of a worker before it gets work, so
+            // a warm one is announced like a fresh one.
+            warm_worker: warm_worker.filter(|_| !auto),
+            next_worker: match warm_worker {
+                Some(number) if auto => number,
+                _ => self.supervisor.next_worker,
+            },
+            next_epoch: self.supervisor.next_epoch,
+        };
+        if warm_worker.is_some() {
+            let experiment = self.spec.name.clone();
+            self.ears.hear(&Event::ModelLoaded {
+                experiment,
+                seconds: 0.0,
+                warm: true,
+            });
+        }
+        let executor = Executor::new(
+            settings,
+            BatchPolicy::new(ceiling, self.learned),
+            self.asked.keys().copied().collect::<Vec<_>>(),
+        );
+        let now = Instant::now();
+        let mut run = Loop {
+            executor,
+            start: now,
+            effects: VecDeque::new(),
+            inputs: VecDeque::new(),
+            dispatched: (0, now),
+            load_started: now,
+            last_beat: now,
+            last_checkpoint: now,
+            dirty: false,
+            auto,
+            model: None,
+            failed_batch: None,
+            taken_over: None,
+            batches: 0,
+            tokens: (0, 0),
+            generation: self,
+        };
+        let outcome = run.run(warm_worker.filter(|_| auto));
+        let counts = run.counts();
+        let generated = Generated {
+            outcome,
+            learned: run.executor.policy().learned(),
+            model: run.model.take(),
+            failed_batch: run.failed_batch,
+            taken_over: run.taken_over.take(),
+            counts,
+        };
+        let next_epoch = run.executor.next_epoch();
+        self.supervisor.next_epoch = next_epoch;
+        if !generated.outcome.worker_reusable {
+            self.supervisor.kill_worker();
+        }
+        generated
+    }
+}
+
+impl Loop<'_, '_, '_> {
+    fn run(&mut self, warm: Option<u64>) -> Outcome {
+        let effects = self.executor.start();
+        self.effects.extend(effects);
+        let mut warm = warm;
+        loop {
+            while let Some(effect) = self.effects.pop_front() {
+                match effect {
+                    // A warm worker stands in for the one that is asked for.
+                    Effect::RestartWorker { worker } if warm.is_some() => {
+                        warm = None;
+                        self.ask_batch_size(worker);
+                    }
+                    Effect::Finish(outcome) => return outcome,
+                    effect => self.perform(effect),
+                }
+            }
+            if let Some(input) = self.inputs.pop_front() {
+                self.feed(input);
+                continue;
+            }
+            match self.generation.inbox.recv_timeout(TICK) {
+                Ok(message) => self.receive(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.inputs.push_back(Input::Cancel),
+            }
+            self.pass_time();
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let effects = self.executor.step(input);
+        self.effects.extend(effects);
+    }
+
+    fn pass_time(&mut self) {
+        let now = Instant::now();
+        self.inputs.push_back(Input::Tick(now - self.start));
+        if now - self.last_beat >= HEARTBEAT {
+            self.last_beat = now;
+            match self.generation.lease.beat() {
+                Err(error @ ArtifactError::LeaseLost { .. }) => {
+                    // Somebody thought this run dead. What it would still
+                    // write, the new owner writes: stop at once.
+                    self.taken_over = Some(error);
+                    self.inputs.push_back(Input::Cancel);
+                }
+                Err(error) => self.inputs.push_back(Input::PersistFailed {
+                    failure: failure_of(&error),
+                }),
+                Ok(()) => {}
+            }
+        }
+        if self.dirty
+            && self.generation.settings.save_intermediate
+            && now - self.last_checkpoint >= CHECKPOINT
+        {
+            self.last_checkpoint = now;
+            self.dirty = false;
+            let generation = &mut *self.generation;
+            let written = generation.dir.write_predictions(
+                generation.questions,
+                generation.best,
+                &Map::new(),
+                Durability::Derivable,
+            );
+            if let Err(error) = written {
+                let failure = failure_of(&error);
+                self.inputs.push_back(Input::PersistFailed { failure });
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Dispatch { epoch, items } => self.dispatch(epoch, &items),
+            Effect::RestartWorker { worker } => self.restart(worker),
+            Effect::ClearGpu => {
+                // A worker that can not hear it says so by its silence.
+                let _ = self.generation.supervisor.send(&Request::ReleaseCaches);
+            }
+            Effect::Persist { ticket, records } => self.persist(ticket, records),
+            Effect::Emit(event) => {
+                if let Event::BatchFailed { size, .. } = &event {
+                    self.failed_batch = Some(*size);
+                }
+                self.generation.ears.hear(&event);
+            }
+            Effect::Finish(_) => {}
+        }
+    }
+
+    fn restart(&mut self, worker: u64) {
+        let generation = &mut *self.generation;
+        self.load_started = Instant::now();
+        generation.ears.hear(&Event::ModelLoading {
+            experiment: generation.spec.name.clone(),
+            model: generation.spec.model.to_string(),
+            quantization: generation.spec.quantization.to_string(),
+        });
+        let log = generation.dir.experiment_log();
+        if let Err(failure) = generation.supervisor.restart(worker, generation.spec, &log) {
+            self.inputs.push_back(Input::LoadFailed { worker, failure });
+        }
+    }
+
+    fn dispatch(&mut self, epoch: u64, items: &[usize]) {
+        fail::fail_point!("runner::dispatch");
+        self.batches += 1;
+        self.dispatched = (epoch, Instant::now());
+        let generation = &mut *self.generation;
+        let requests = items
+            .iter()
+            .filter_map(|idx| generation.asked.get(idx))
+            .map(|asked| asked.request.clone())
+            .collect();
+        let request = Request::Generate {
+            epoch,
+            requests,
+            settings: generation.spec.generation.clone(),
+        };
+        // When nobody listens any more, the closed socket is on its way
+        // through the channel and tells the whole story.
+        let _ = generation.supervisor.send(&request);
+    }
+
+    fn ask_batch_size(&mut self, worker: u64) {
+        let generation = &mut *self.generation;
+        let mut requests: Vec<_> = generation
+            .asked
+            .values()
+            .map(|asked| asked.request.clone())
+            .collect();
+        requests.sort_by_key(|request| std::cmp::Reverse(request.prompt.len()));
+        requests.truncate(AUTO_SAMPLE);
+        let request = Request::BatchSize {
+            requests,
+            settings: generation.spec.generation.clone(),
+        };
+        if generation.supervisor.send(&request).is_err() {
+            self.inputs.push_back(Input::WorkerReady { worker });
+        }
+    }
+
+    fn persist(&mut self, ticket: u64, records: Vec<Record>) {
+        fail::fail_point!("runner::persist");
+        let predictions: Vec<_> = records
+            .into_iter()
+            .filter_map(|record| self.prediction(record))
+            .collect();
+        let input = match self.generation.journal.append(&predictions) {
+            Ok(()) => {
+                for prediction in predictions {
+                    let known = self.generation.best.get(&prediction.idx);
+                    // An answer over a failure, then the first.
+                    if known.is_none_or(|known| !known.is_answered() && prediction.is_answered()) {
+                        self.generation.best.insert(prediction.idx, prediction);
+                    }
+                }
+                self.dirty = true;
+                Input::Persisted { ticket }
+            }
+            Err(error) => Input::PersistFailed {
+                failure: failure_of(&error),
+            },
+        };
+        fail::fail_point!("runner::persisted");
+        self.inputs.push_back(input);
+    }
+
+    fn prediction(&mut self, record: Record) -> Option<Prediction> {
+        let asked = self.generation.asked.get(&record.idx)?;
+        let mut prediction = Prediction {
+            idx: record.idx,
+            question: asked.question.question.clone(),
+            prediction: String::new(),
+            expected: asked.question.expected.clone(),
+            prompt: Some(asked.request.prompt.clone()),
+            error: None,
+            failure_class: None,
+            aborted: false,
+            retrieved: asked.retrieved.clone(),
+            batch_size: record.batch_size,
+            attempt: self.generation.attempt,
+            tokens_in: 0,
+            tokens_out: 0,
+            latency_ms: 0,
+            metrics: Map::new(),
+            extra: Map::new(),
+        };
+        match record.kind {
+            RecordKind::Answered { generated, latency } => {
+                self.tokens.0 += generated.tokens_in as u64;
+                self.tokens.1 += generated.tokens_out as u64;
+                prediction.prediction = generated.text;
+                prediction.tokens_in = generated.tokens_in;
+                prediction.tokens_out = generated.tokens_out;
+                prediction.latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+            }
+            RecordKind::Failed(failure) => {
+                prediction.prediction = Prediction::error_marker(&failure);
+                prediction.failure_class = Some(failure.class);
+                prediction.error = Some(failure.message);
+            }
+            RecordKind::Aborted {
+                failure,
+                consecutive_failures,
+            } => {
+                prediction.prediction = Prediction::aborted_marker(consecutive_failures);
+                prediction.failure_class = Some(failure.class);
+                prediction.error = Some(failure.message);
+                prediction.aborted = true;
+            }
+        }
+        Some(prediction)
+    }
+
+    fn receive(&mut self, message: Message) {
+        let message = match message {
+            Message::Signal => return self.inputs.push_back(Input::Cancel),
+            Message::Worker(message) => message,
+        };
+        let worker = message.worker;
+        if !self.generation.supervisor.is_current(worker) {
+            return;
+        }
+        let input = match message.event {
+            WorkerEvent::Closed => {
+                let Some(failure) = self.generation.supervisor.post_mortem(worker) else {
+                    return;
+                };
+                Input::WorkerExited { worker, failure }
+            }
+            WorkerEvent::Garbage(line) => {
+                let line: String = line.chars().take(200).collect();
+                self.generation
+                    .ears
+                    .remark(&format!("the worker said something that is no reply: {line}"));
+                return;
+            }
+            WorkerEvent::Reply(reply) => match self.understand(worker, reply, message.at) {
+                Some(input) => input,
+                None => return,
+            },
+        };
+        self.inputs.push_back(input);
+    }
+
+    fn understand(&mut self, worker: u64, reply: Reply, at: Instant) -> Option<Input> {
+        Some(match reply {
+            Reply::Ready {
+                seconds,
+                description,
+            } => {
+                let generation = &mut *self.generation;
+                generation.supervisor.loaded(generation.spec);
+                generation.ears.hear(&Event::ModelLoaded {
+                    experiment: generation.spec.name.clone(),
+                    seconds,
+                    warm: false,
+                });
+                self.model = Some(description);
+                if self.auto {
+                    self.ask_batch_size(worker);
+                    return None;
+                }
+                Input::WorkerReady { worker }
+            }
+            Reply::BatchSize { size } => {
+                let size = size.clamp(1, AUTO_CEILING);
+                self.executor
+                    .set_policy(BatchPolicy::new(size, self.generation.learned));
+                self.auto = false;
+                Input::WorkerReady { worker }
+            }
+            Reply::LoadFailed { failure } => Input::LoadFailed { worker, failure },
+            Reply::Progress { epoch, .. } => Input::Progress { epoch },
+            Reply::Item {
+                epoch,
+                idx,
+                generated,
+            } => Input::ItemDone {
+                epoch,
+                idx,
+                generated,
+                latency: if epoch == self.dispatched.0 {
+                    at.saturating_duration_since(self.dispatched.1)
+                } else {
+                    Duration::ZERO
+                },
+            },
+            Reply::ItemFailed {
+                epoch,
+                idx,
+                failure,
+            } => Input::ItemFailed {
+                epoch,
+                idx,
+                failure,
+            },
+            Reply::BatchDone { epoch } => Input::BatchDone { epoch },
+            Reply::BatchFailed { epoch, failure } => Input::BatchFailed { epoch, failure },
+            Reply::Released => return None,
+        })
+    }
+
+    fn counts(&self) -> Map<String, Value> {
+        Map::from_iter([
+            ("batches".to_owned(), self.batches.into()),
+            ("tokens_in".to_owned(), self.tokens.0.into()),
+            ("tokens_out".to_owned(), self.tokens.1.into()),
+        ])
+    }
+}
+
+/// An artifact's error as a failure of the run.
+pub fn failure_of(error: &ArtifactError) -> Failure {
+    // Whatever keeps an answer from being kept stops the study: going on
+    // would only compute what is lost.
+    let class = match error {
+        ArtifactError::LeaseLost { .. } => FailureClass::Permanent,
+        _ => FailureClass::Environment,
+    };
+    let failure = Failure::new(class, error.to_string());
+    match error.advice() {
+        Some(advice) => failure.with_detail(advice),
+        None => failure,
+    }
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}

@@ -1,0 +1,236 @@
+use super::resources::Resources;
+use crate::{
+    artifacts::{ArtifactError, LeaseOptions, Liveness, State, StudyDir, differences},
+    domain::{ExperimentSpec, Phase, RunSettings},
+    study::Study,
+};
+use serde::Serialize;
+
+/// What a run would do to an experiment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Action {
+    /// Nothing is there yet.
+    New,
+    /// Unfinished: go on.
+    Resume,
+    /// Failed: retry what is outstanding.
+    Retry {
+        /// Why it failed.
+        error: String,
+    },
+    /// Complete, and the study asks for more questions than it has.
+    Extend,
+    /// Every question is answered; metrics are missing.
+    Score,
+    /// Nothing is left to do.
+    Complete,
+    /// Complete or changed, and `--force` (or `skip_existing: false`) wants
+    /// it anew: moved aside first.
+    Redo,
+    /// The directory holds another experiment of this name.
+    Changed {
+        /// What differs, as `generation.temperature: 0 -> 0.7`.
+        differences: Vec<String>,
+    },
+    /// A living run owns it.
+    Owned {
+        /// Who.
+        by: String,
+    },
+    /// This version can not run it.
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An experiment with what would happen to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedExperiment {
+    /// Its name.
+    pub name: String,
+    /// Its model.
+    pub model: String,
+    /// Its quantisation.
+    pub quantization: String,
+    /// What would happen.
+    #[serde(flatten)]
+    pub action: Action,
+    /// Questions with an answer.
+    pub answered: usize,
+    /// Questions in all; `None` when the dataset can not be read.
+    pub total: Option<usize>,
+}
+
+/// What a run would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// In the order of the run.
+    pub experiments: Vec<PlannedExperiment>,
+    /// Model loads that this order needs.
+    pub model_loads: usize,
+    /// Questions that are to be answered.
+    pub inferences: usize,
+}
+
+impl Plan {
+    /// The experiments whose directory holds something else under their name.
+    pub fn changed(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.experiments
+            .iter()
+            .filter_map(|planned| match &planned.action {
+                Action::Changed { differences } => {
+                    Some((planned.name.as_str(), differences.as_slice()))
+                }
+                _ => None,
+            })
+    }
+}
+
+impl Action {
+    /// Whether a model has to answer questions for it.
+    pub fn generates(&self) -> bool {
+        matches!(
+            self,
+            Self::New | Self::Resume | Self::Retry { .. } | Self::Extend | Self::Redo
+        )
+    }
+
+    /// The word in tables.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Resume => "resume",
+            Self::Retry { .. } => "failed: retry",
+            Self::Extend => "extend",
+            Self::Score => "score",
+            Self::Complete => "complete",
+            Self::Redo => "start over",
+            Self::Changed { .. } => "changed spec",
+            Self::Owned { .. } => "running elsewhere",
+            Self::Unavailable { .. } => "unavailable",
+        }
+    }
+}
+
+/// Looks at the study's directory and says what a run would do. Writes
+/// nothing.
+///
+/// # Errors
+/// When a directory can not be read.
+pub fn plan(
+    study: &Study,
+    experiments: &[ExperimentSpec],
+    dir: &StudyDir,
+    resources: &mut Resources,
+    force: bool,
+) -> Result<Plan, ArtifactError> {
+    let mut plan = Plan::default();
+    let mut loaded = None;
+    for spec in experiments {
+        let settings = study.settings_for(&spec.name);
+        let unavailable = study.unavailable.get(&spec.name);
+        let total = resources
+            .dataset(&spec.dataset, settings.num_questions)
+            .ok()
+            .map(|(dataset, _)| dataset.questions.len());
+        let (action, answered) = look(spec, settings, unavailable, total, dir, force, false)?;
+        if action.generates() {
+            let key = spec.load_key();
+            if loaded.as_ref() != Some(&key) {
+                plan.model_loads += 1;
+                loaded = Some(key);
+            }
+            let done = if action == Action::Redo { 0 } else { answered };
+            plan.inferences += total.unwrap_or(0).saturating_sub(done);
+        }
+        plan.experiments.push(PlannedExperiment {
+            name: spec.name.clone(),
+            model: spec.model.to_string(),
+            quantization: spec.quantization.to_string(),
+            action,
+            answered,
+            total,
+        });
+    }
+    Ok(plan)
+}
+
+/// What would happen to one experiment, and how many questions it has
+/// answered. `ours`: the lease is held by the one who asks.
+pub(super) fn look(
+    spec: &ExperimentSpec,
+    settings: &RunSettings,
+    unavailable: Option<&String>,
+    total: Option<usize>,
+    dir: &StudyDir,
+    force: bool,
+    ours: bool,
+) -> Result<(Action, usize), ArtifactError> {
+    let experiment = dir.experiment(&spec.name);
+    if !experiment.exists() {
+        let action = match unavailable {
+            Some(reason) => Action::Unavailable {
+                reason: reason.clone(),
+            },
+            None => Action::New,
+        };
+        return Ok((action, 0));
+    }
+    let state = match experiment.state() {
+        Ok(state) => state,
+        // The journal is the truth; a state that can not be read is none.
+        Err(ArtifactError::Malformed { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let answered = state.as_ref().map_or(0, |state| state.predictions_complete);
+    if !ours && let Some((owner, Liveness::Alive)) = experiment.owner(&LeaseOptions::default())? {
+        let by = owner.to_string();
+        return Ok((Action::Owned { by }, answered));
+    }
+    let stored = match experiment.identity() {
+        Ok(stored) => stored,
+        Err(ArtifactError::Malformed { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let redo = force || !settings.skip_existing;
+    if let Some(stored) = stored
+        && stored.hash != spec.hash()
+    {
+        let action = if force {
+            Action::Redo
+        } else {
+            let new = serde_json::to_value(spec).unwrap_or_default();
+            let differences = differences(&stored.spec, &new);
+            Action::Changed { differences }
+        };
+        return Ok((action, answered));
+    }
+    if let Some(reason) = unavailable {
+        let reason = reason.clone();
+        return Ok((Action::Unavailable { reason }, answered));
+    }
+    let Some(state) = state else {
+        return Ok((Action::Resume, answered));
+    };
+    let grown = total.is_some_and(|total| total > state.total_questions);
+    let action = match state.phase {
+        Phase::Complete if redo => Action::Redo,
+        Phase::Complete if grown => Action::Extend,
+        Phase::Complete if !lacks_metrics(&state, settings) => Action::Complete,
+        Phase::Complete | Phase::Generated | Phase::ComputingMetrics => Action::Score,
+        Phase::Failed => Action::Retry {
+            error: state.error.unwrap_or_default(),
+        },
+        Phase::Init | Phase::Generating => Action::Resume,
+    };
+    Ok((action, answered))
+}
+
+fn lacks_metrics(state: &State, settings: &RunSettings) -> bool {
+    settings
+        .metrics
+        .iter()
+        .any(|metric| !state.metrics_computed.contains(metric))
+}

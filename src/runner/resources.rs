@@ -1,0 +1,107 @@
+use crate::{
+    datasets::{self, Dataset, DatasetError, SearchPaths},
+    domain::{DatasetSpec, Prompt},
+    metrics, prompts,
+    study::{Catalog, KnownName},
+};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+/// What this program knows by name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProgramCatalog;
+
+impl Catalog for ProgramCatalog {
+    fn datasets(&self) -> Vec<KnownName> {
+        datasets::known()
+            .iter()
+            .map(|dataset| KnownName::available(dataset.name))
+            .collect()
+    }
+
+    fn metrics(&self) -> Vec<KnownName> {
+        metrics::known()
+            .iter()
+            .flat_map(|metric| match metric.availability {
+                metrics::Availability::Available => cut_offs(metric.name)
+                    .into_iter()
+                    .map(KnownName::available)
+                    .collect(),
+                metrics::Availability::Unavailable { reason } => {
+                    vec![KnownName::unavailable(metric.name, reason)]
+                }
+            })
+            .collect()
+    }
+
+    fn prompts(&self) -> Vec<KnownName> {
+        let known_elsewhere = prompts::UNAVAILABLE
+            .iter()
+            .map(|&(name, reason)| KnownName::unavailable(name, reason));
+        prompts::library()
+            .names()
+            .map(KnownName::available)
+            .chain(known_elsewhere)
+            .collect()
+    }
+
+    fn prompt(&self, name: &str, dataset: &str) -> Option<Prompt> {
+        prompts::library().resolve(name, dataset)
+    }
+}
+
+/// `recall@k` stands for one metric per k.
+fn cut_offs(name: &str) -> Vec<String> {
+    match name.strip_suffix("@k") {
+        Some(base) => [1, 2, 3, 5, 10, 20, 50, 100]
+            .iter()
+            .map(|k| format!("{base}@{k}"))
+            .collect(),
+        None => vec![name.to_owned()],
+    }
+}
+
+/// Datasets that were loaded already: hundreds of cells share a few.
+#[derive(Debug, Default)]
+pub struct Resources {
+    bases: Vec<PathBuf>,
+    datasets: HashMap<(DatasetSpec, Option<usize>), Arc<Dataset>>,
+}
+
+impl Resources {
+    /// Relative paths are looked for below each of `bases`, in order.
+    pub fn new(bases: Vec<PathBuf>) -> Self {
+        Self {
+            bases,
+            datasets: HashMap::new(),
+        }
+    }
+
+    /// The first `num_questions` questions of a dataset, or all of them. The
+    /// second value is true the first time, when its warnings are news.
+    ///
+    /// # Errors
+    /// When it can not be loaded: one sentence.
+    pub fn dataset(
+        &mut self,
+        spec: &DatasetSpec,
+        num_questions: Option<usize>,
+    ) -> Result<(Arc<Dataset>, bool), DatasetError> {
+        let key = (spec.clone(), num_questions);
+        if let Some(dataset) = self.datasets.get(&key) {
+            return Ok((Arc::clone(dataset), false));
+        }
+        let search = SearchPaths::new(self.bases.clone());
+        let dataset = Arc::new(datasets::load(spec, num_questions, &search)?);
+        self.datasets.insert(key, Arc::clone(&dataset));
+        Ok((dataset, true))
+    }
+
+    /// A relative path below the first base that has it; otherwise as it is.
+    pub fn resolve(&self, path: &str) -> PathBuf {
+        self.bases
+            .iter()
+            .map(|base| base.join(path))
+            .find(|path| path.exists())
+            .unwrap_or_else(|| PathBuf::from(path))
+    }
+}

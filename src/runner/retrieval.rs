@@ -1,0 +1,86 @@
+use super::resources::Resources;
+use crate::{
+    domain::{ExperimentSpec, Failure, FailureClass, Passage, Retriever},
+    index,
+};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+/// Open indexes and what they found: a grid asks each question of the same
+/// index again and again.
+pub struct Shelf {
+    cache: PathBuf,
+    open: HashMap<String, Box<dyn Retriever>>,
+    found: HashMap<(String, String), Rc<Vec<Passage>>>,
+    /// The largest `top_k` of the study: retrieved once, cut down after.
+    largest: usize,
+}
+
+impl Shelf {
+    pub fn new(cache: PathBuf, specs: &[ExperimentSpec]) -> Self {
+        Self {
+            cache,
+            open: HashMap::new(),
+            found: HashMap::new(),
+            largest: specs.iter().filter_map(|spec| spec.top_k).max().unwrap_or(0),
+        }
+    }
+
+    /// The passages for a question, best first, at most the experiment's
+    /// `top_k`; none for an experiment without retrieval.
+    pub fn retrieve(
+        &mut self,
+        spec: &ExperimentSpec,
+        question: &str,
+        resources: &Resources,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Vec<Passage>, Failure> {
+        let (Some(retriever), Some(top_k)) = (&spec.retriever, spec.top_k) else {
+            return Ok(Vec::new());
+        };
+        let index = serde_json::to_string(retriever).unwrap_or_default();
+        let key = (index, question.to_owned());
+        let passages = match self.found.get(&key) {
+            Some(passages) => Rc::clone(passages),
+            None => {
+                let index = key.0.clone();
+                if !self.open.contains_key(&index) {
+                    let opened = open(spec, &self.cache, resources, tell)?;
+                    self.open.insert(index.clone(), opened);
+                }
+                let passages = match self.open.get(&index) {
+                    Some(opened) => opened.retrieve(question, self.largest.max(top_k))?,
+                    None => Vec::new(),
+                };
+                let passages = Rc::new(passages);
+                self.found.insert(key, Rc::clone(&passages));
+                passages
+            }
+        };
+        Ok(passages.iter().take(top_k).cloned().collect())
+    }
+}
+
+fn open(
+    spec: &ExperimentSpec,
+    cache: &Path,
+    resources: &Resources,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Box<dyn Retriever>, Failure> {
+    let Some(retriever) = &spec.retriever else {
+        return Err(Failure::new(FailureClass::Permanent, "the experiment has no retriever"));
+    };
+    let mut resolved = retriever.clone();
+    resolved.corpus = resources.resolve(&retriever.corpus).display().to_string();
+    let mut said = false;
+    index::open(&resolved, cache, &mut |_progress| {
+        if !said {
+            said = true;
+            tell(&format!("building the index {} of {}", retriever.name, retriever.corpus));
+        }
+    })
+    .map_err(Failure::from)
+}

@@ -1,0 +1,145 @@
+use super::{gpu, message::Message, options::WorkerProgram, signals::SignalState};
+use crate::{
+    domain::{ExperimentSpec, Failure, ModelSpec, Quantization},
+    worker::{Load, Request, Spawn, Worker},
+};
+use crossbeam_channel::Sender;
+use std::path::{Path, PathBuf};
+
+/// Keeps the one worker of a device, from experiment to experiment where it
+/// can serve the next one too.
+pub struct Supervisor {
+    program: WorkerProgram,
+    device: String,
+    base: Option<PathBuf>,
+    tell: Sender<Message>,
+    signals: SignalState,
+    worker: Option<Worker>,
+    loaded: Option<(ModelSpec, Quantization)>,
+    /// Number for the next process.
+    pub next_worker: u64,
+    /// Epoch for the next batch.
+    pub next_epoch: u64,
+    /// Processes that were asked to load a model.
+    pub loads: usize,
+}
+
+impl Supervisor {
+    pub fn new(
+        program: WorkerProgram,
+        device: String,
+        base: Option<PathBuf>,
+        tell: Sender<Message>,
+        signals: SignalState,
+    ) -> Self {
+        Self {
+            program,
+            device,
+            base,
+            tell,
+            signals,
+            worker: None,
+            loaded: None,
+            next_worker: 1,
+            next_epoch: 1,
+            loads: 0,
+        }
+    }
+
+    /// The number of a living worker that has this experiment's model, its
+    /// caches freed and its output going to `log`. Any other worker ends.
+    pub fn warm_worker(&mut self, spec: &ExperimentSpec, log: &Path) -> Option<u64> {
+        if self.loaded.as_ref() != Some(&spec.load_key()) {
+            self.end_worker();
+            return None;
+        }
+        let worker = self.worker.as_mut()?;
+        let ready = worker
+            .log_to(log)
+            .and_then(|()| worker.send(&Request::ReleaseCaches));
+        if ready.is_err() {
+            self.end_worker();
+            return None;
+        }
+        self.worker.as_ref().map(Worker::number)
+    }
+
+    /// Ends the present worker and starts one that loads the model.
+    pub fn restart(&mut self, number: u64, spec: &ExperimentSpec, log: &Path) -> Result<(), Failure> {
+        self.kill_worker();
+        self.next_worker = self.next_worker.max(number + 1);
+        let spawn = Spawn {
+            program: self.program.program.clone(),
+            args: self.program.args.clone(),
+            env: Vec::new(),
+            log: log.to_owned(),
+        };
+        let mut worker = Worker::spawn(number, &spawn, self.tell.clone())?;
+        self.signals.set_worker_group(Some(worker.pid()));
+        self.loads += 1;
+        let sent = worker.send(&Request::Load(Load {
+            model: spec.model.clone(),
+            quantization: spec.quantization,
+            device: self.device.clone(),
+            base: self.base.clone(),
+        }));
+        self.worker = Some(worker);
+        self.loaded = None;
+        sent
+    }
+
+    /// The model is loaded.
+    pub fn loaded(&mut self, spec: &ExperimentSpec) {
+        self.loaded = Some(spec.load_key());
+    }
+
+    pub fn send(&mut self, request: &Request) -> Result<(), Failure> {
+        match &mut self.worker {
+            Some(worker) => worker.send(request),
+            None => Err(Failure::new(
+                crate::domain::FailureClass::WorkerDied,
+                "there is no worker",
+            )),
+        }
+    }
+
+    /// Whether this is the present worker's number.
+    pub fn is_current(&self, number: u64) -> bool {
+        self.worker
+            .as_ref()
+            .is_some_and(|worker| worker.number() == number)
+    }
+
+    /// How the worker of this number ended; `None` when it was replaced.
+    pub fn post_mortem(&mut self, number: u64) -> Option<Failure> {
+        let mut worker = self.worker.take_if(|worker| worker.number() == number)?;
+        self.loaded = None;
+        self.signals.set_worker_group(None);
+        let failure = worker.post_mortem();
+        let pid = worker.pid();
+        worker.kill();
+        gpu::wait_until_released(pid);
+        Some(failure)
+    }
+
+    /// Kills the worker, if there is one, and waits until its memory is free.
+    pub fn kill_worker(&mut self) {
+        self.loaded = None;
+        if let Some(mut worker) = self.worker.take() {
+            worker.kill();
+            self.signals.set_worker_group(None);
+            gpu::wait_until_released(worker.pid());
+        }
+    }
+
+    /// Asks the worker to end, which is the cleanup that can not fail.
+    pub fn end_worker(&mut self) {
+        self.loaded = None;
+        if let Some(worker) = self.worker.take() {
+            let pid = worker.pid();
+            worker.shut_down();
+            self.signals.set_worker_group(None);
+            gpu::wait_until_released(pid);
+        }
+    }
+}

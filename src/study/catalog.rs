@@ -1,0 +1,171 @@
+use crate::domain::Prompt;
+
+/// Whether something that is known can be used in this version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Availability {
+    /// It can.
+    Available,
+    /// It can not; existing studies name it all the same.
+    Unavailable {
+        /// Why, as one clause without a full stop.
+        reason: String,
+    },
+}
+
+/// A name that a study may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownName {
+    /// The name as studies write it.
+    pub name: String,
+    /// Whether it can be used.
+    pub availability: Availability,
+}
+
+impl KnownName {
+    /// A name that works.
+    pub fn available(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            availability: Availability::Available,
+        }
+    }
+
+    /// A name that is known and does not work, with the reason as one clause.
+    pub fn unavailable(name: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            availability: Availability::Unavailable {
+                reason: reason.into(),
+            },
+        }
+    }
+}
+
+/// What the rest of the program knows by name. Whoever parses a study hands
+/// one in, so that this room needs to know no other.
+///
+/// What is unavailable warns and fails its own cells (or, for a metric, stays
+/// uncomputed); what is not listed at all is an error. The methods with a body
+/// describe the program as it is and are there to be overridden.
+pub trait Catalog {
+    /// Datasets that need no path.
+    fn datasets(&self) -> Vec<KnownName>;
+
+    /// Metrics.
+    fn metrics(&self) -> Vec<KnownName>;
+
+    /// Prompt templates.
+    fn prompts(&self) -> Vec<KnownName>;
+
+    /// A prompt template with the examples for a dataset; `None` for a name
+    /// that [`Catalog::prompts`] does not list as available.
+    fn prompt(&self, name: &str, dataset: &str) -> Option<Prompt>;
+
+    /// Words before the colon of a model.
+    fn providers(&self) -> Vec<KnownName> {
+        vec![
+            KnownName::available("hf"),
+            KnownName::available("gguf"),
+            KnownName::available("openai"),
+            KnownName::available("embedded"),
+            KnownName::unavailable(
+                "vllm",
+                "models behind vllm: are served by another tool; hf: runs the same weights here",
+            ),
+        ]
+    }
+
+    /// Models that come with the program: what follows `embedded:`.
+    fn embedded_models(&self) -> Vec<KnownName> {
+        vec![KnownName::available("reader")]
+    }
+
+    /// Agents.
+    fn agents(&self) -> Vec<KnownName> {
+        let reason = "this version has the agents direct_llm and fixed_rag only";
+        vec![
+            KnownName::available("direct_llm"),
+            KnownName::available("fixed_rag"),
+            KnownName::unavailable("iterative_rag", reason),
+            KnownName::unavailable("self_rag", reason),
+        ]
+    }
+
+    /// Kinds of retrievers.
+    fn retriever_kinds(&self) -> Vec<KnownName> {
+        let reason = "this version retrieves with bm25 only";
+        vec![
+            KnownName::available("bm25"),
+            KnownName::unavailable("dense", reason),
+            KnownName::unavailable("hybrid", reason),
+            KnownName::unavailable("hierarchical", reason),
+        ]
+    }
+
+    /// Corpora that need no path.
+    fn corpora(&self) -> Vec<KnownName> {
+        let reason = "this version indexes local corpora only";
+        vec![
+            KnownName::unavailable("simple", reason),
+            KnownName::unavailable("en", reason),
+        ]
+    }
+
+    /// Rerankers, by the short names of studies; `none` is always known.
+    fn rerankers(&self) -> Vec<KnownName> {
+        let reason = "this version has no rerankers";
+        [
+            "bge",
+            "bge-base",
+            "bge-large",
+            "bge-v2",
+            "ms-marco",
+            "ms-marco-large",
+        ]
+        .into_iter()
+        .map(|name| KnownName::unavailable(name, reason))
+        .collect()
+    }
+
+    /// Query transforms; `none` is always known.
+    fn query_transforms(&self) -> Vec<KnownName> {
+        let reason = "this version has no query transforms";
+        ["hyde", "multiquery"]
+            .into_iter()
+            .map(|name| KnownName::unavailable(name, reason))
+            .collect()
+    }
+}
+
+/// A catalog's names, asked for once per study.
+pub(super) struct Names<'c> {
+    pub catalog: &'c dyn Catalog,
+    pub datasets: Vec<KnownName>,
+    pub metrics: Vec<KnownName>,
+    pub prompts: Vec<KnownName>,
+    pub providers: Vec<KnownName>,
+    pub embedded_models: Vec<KnownName>,
+    pub agents: Vec<KnownName>,
+    pub retriever_kinds: Vec<KnownName>,
+    pub corpora: Vec<KnownName>,
+    pub rerankers: Vec<KnownName>,
+    pub query_transforms: Vec<KnownName>,
+}
+
+impl<'c> Names<'c> {
+    pub fn of(catalog: &'c dyn Catalog) -> Self {
+        Self {
+            catalog,
+            datasets: catalog.datasets(),
+            metrics: catalog.metrics(),
+            prompts: catalog.prompts(),
+            providers: catalog.providers(),
+            embedded_models: catalog.embedded_models(),
+            agents: catalog.agents(),
+            retriever_kinds: catalog.retriever_kinds(),
+            corpora: catalog.corpora(),
+            rerankers: catalog.rerankers(),
+            query_transforms: catalog.query_transforms(),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+use super::{
+    catalog::{Catalog, Names},
+    diagnostic::{Diagnostic, Problems},
+    fields::At,
+    keys,
+    reader::Reader,
+    report::Report,
+    yaml,
+};
+use crate::domain::{ExperimentSpec, ModelSpec, RunSettings};
+use std::collections::BTreeMap;
+
+/// A study that can run.
+#[derive(Debug, Clone)]
+pub struct Study {
+    /// Its name, fit for a directory.
+    pub name: String,
+    /// What it is about; may be empty.
+    pub description: String,
+    /// Where artifacts go.
+    pub output_dir: String,
+    /// Every experiment, each name once, ordered so that each model is loaded
+    /// as seldom as possible.
+    pub experiments: Vec<ExperimentSpec>,
+    /// What steers the run. Its metrics are those that can be computed.
+    pub settings: RunSettings,
+    /// Settings of hand-written experiments that differ from the study's.
+    pub overrides: BTreeMap<String, RunSettings>,
+    /// What hand-written experiments are to show, by name.
+    pub hypotheses: BTreeMap<String, String>,
+    /// The judge, for metrics that need one.
+    pub llm_judge: Option<LlmJudge>,
+    /// Experiments that can not run in this version, with one sentence each.
+    pub unavailable: BTreeMap<String, String>,
+    /// Requested metrics that this version does not have, with the reason.
+    pub unavailable_metrics: BTreeMap<String, String>,
+    /// What is ignored or stays undone, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Study {
+    /// What steers the run of one experiment.
+    pub fn settings_for(&self, experiment: &str) -> &RunSettings {
+        self.overrides.get(experiment).unwrap_or(&self.settings)
+    }
+}
+
+/// The model that judges answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LlmJudge {
+    /// The model.
+    pub model: ModelSpec,
+    /// `binary` or `ternary`.
+    pub judgment_type: String,
+}
+
+/// Reads a study. `file` is only the name that problems are reported under.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of the file; warnings stand
+/// between the errors.
+pub fn parse(source: &str, file: &str, catalog: &dyn Catalog) -> Result<Study, Problems> {
+    let report = Report::new(file);
+    let names = Names::of(catalog);
+    let study = yaml::read(source, &report).and_then(|root| {
+        let at = At {
+            node: &root,
+            path: String::new(),
+            report: &report,
+        };
+        let fields = match &root.value {
+            yaml::Value::Map(_) => at.fields(keys::STUDY)?,
+            other => {
+                at.error(
+                    format!(
+                        "a study is a mapping of keys, and this is {}",
+                        other.describe()
+                    ),
+                    Some("begin with name: my_study".to_owned()),
+                );
+                return None;
+            }
+        };
+        Reader {
+            fields: &fields,
+            names: &names,
+            report: &report,
+        }
+        .study()
+    });
+    let failed = report.has_errors();
+    let diagnostics = report.finish();
+    match study {
+        Some(mut study) if !failed => {
+            study.warnings = diagnostics;
+            Ok(study)
+        }
+        _ => Err(Problems { diagnostics }),
+    }
+}

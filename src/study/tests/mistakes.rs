@@ -1,0 +1,275 @@
+use super::*;
+
+const GRID: &str = "name: s\ndatasets: [nq]\n";
+
+#[test]
+fn every_problem_is_told_in_one_go_with_line_key_value_and_fix() {
+    insta::assert_snapshot!(problems(
+        "name: s
+num_question: 100
+datasets: [nq, trivaqa]
+direct:
+  models:
+    - hf:google/gemma-2b-it
+    - hg:google/gemma-2b-it
+    - gpt-4o-mini
+    - embedded:readr
+  prompts: [defualt]
+  quantization: [none, 8bits]
+  top_k_values: [3]
+rag:
+  models: []
+  retrievers:
+    - simple_minlm_recursive_512
+    - nonsense
+    - {type: bm25, corpus: simple, embedding_model: minilm}
+    - {type: dense, name: d, chunk_size: 100, overlap: 100}
+metrics: [f1, exact_mach]
+batch_size: many
+min_batch_size: 0
+max_consecutive_failures: nevr
+batch_timeout: soon
+generation: {temperature: -1, max_new_tokens: '64'}
+options: {skip_existing: maybe}
+"
+    ), @r"
+    s.yaml:2: num_question: unknown key; did you mean 'num_questions'?
+    s.yaml:3: datasets[1]: unknown dataset 'trivaqa'; did you mean 'triviaqa'?
+    s.yaml:7: direct.models[1]: unknown provider 'hg' in 'hg:google/gemma-2b-it'; did you mean 'hf:google/gemma-2b-it'?
+    s.yaml:8: direct.models[2]: the model 'gpt-4o-mini' does not say where it comes from; did you mean 'openai:gpt-4o-mini'?
+    s.yaml:9: direct.models[3]: unknown model 'embedded:readr'; did you mean 'embedded:reader'?
+    s.yaml:10: direct.prompts[0]: unknown prompt 'defualt'; did you mean 'default'?
+    s.yaml:11: direct.quantization[1]: unknown value '8bits'; did you mean '8bit'?
+    s.yaml:12: direct.top_k_values: unknown key; 'top_k_values' belongs under rag
+    s.yaml:14: rag.models: the list is empty; give it models, or write enabled: false
+    s.yaml:16: rag.retrievers[0]: unknown embedding 'minlm' in the retriever 'simple_minlm_recursive_512'; did you mean 'minilm'?
+    s.yaml:17: rag.retrievers[1]: unknown retriever 'nonsense'; describe it under rag.retrievers, or write a name of the form {corpus}_{embedding}_{strategy}_{chunk_size}
+    s.yaml:18: warning: rag.retrievers[2].corpus: the corpus 'simple' is known but not available: this version indexes local corpora only; its experiments fail, the others run
+    s.yaml:18: rag.retrievers[2].embedding_model: bm25 has no embeddings; remove the key, or write type: dense
+    s.yaml:19: rag.retrievers[3].corpus: 'corpus' is missing; write simple, en or a path, here or under rag
+    s.yaml:19: rag.retrievers[3].embedding_model: 'embedding_model' is missing; write minilm, mpnet, e5 or a model on the hub
+    s.yaml:19: rag.retrievers[3].overlap: chunks of 100 characters can not share 100; the most is 99
+    s.yaml:20: metrics[1]: unknown metric 'exact_mach'; did you mean 'exact_match'?
+    s.yaml:21: batch_size: expected a whole number or auto, found 'many'
+    s.yaml:22: min_batch_size: 0 is too small; the least is 1
+    s.yaml:23: max_consecutive_failures: expected a whole number or never, found 'nevr'
+    s.yaml:24: batch_timeout: expected a time, found 'soon'; write seconds, or '90s', '30m', '2h', '1h30m'
+    s.yaml:25: generation.temperature: -1 is out of range; it has to be between 0 and 100
+    s.yaml:25: generation.max_new_tokens: expected a whole number, found '64'; remove the quotes
+    s.yaml:26: options.skip_existing: expected true or false, found 'maybe'
+    ");
+}
+
+#[test]
+fn what_is_known_but_unavailable_warns_once_and_fails_its_own_cells_only() {
+    let study = study(
+        "name: s
+datasets: [nq, musique]
+judgment_type: binary
+models: &models ['vllm:a/b', 'hf:a/c', 'vllm:a/d']
+corpus: simple
+direct: {models: *models, prompts: [default, detailed], quantization: [none]}
+metrics: [f1, bleurt]
+llm_judge: {model: 'openai:gpt-4o-mini', judgment_type: binary}
+",
+    );
+    assert_eq!(study.experiments.len(), 12);
+    assert_eq!(study.unavailable.len(), 11);
+    assert!(
+        !study
+            .unavailable
+            .contains_key("direct_hf_a_c_default_nq_none")
+    );
+    assert_eq!(study.llm_judge.unwrap().judgment_type, "binary");
+    let warnings: Vec<String> = study.warnings.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(warnings.join("\n"), @r"
+    s.yaml:2: warning: datasets[1]: the dataset 'musique' is known but not available: it has no loader yet; its experiments fail, the others run
+    s.yaml:3: warning: judgment_type: the key is known from other tools and ignored: it belongs under llm_judge
+    s.yaml:4: warning: models[0]: the provider 'vllm' is known but not available: models behind vllm: are served by another tool; hf: runs the same weights here; its experiments fail, the others run
+    s.yaml:5: warning: corpus: the corpus 'simple' is known but not available: this version indexes local corpora only; its experiments fail, the others run
+    s.yaml:6: warning: direct.prompts[1]: the prompt 'detailed' is known but not available: it was never written; its experiments fail, the others run
+    s.yaml:7: warning: metrics[1]: the metric 'bleurt' is known but not available: it needs another runtime; it stays uncomputed, the others are computed
+    ");
+}
+
+#[test]
+fn two_cells_of_one_name_are_told_once_with_both_places() {
+    insta::assert_snapshot!(problems(
+        "name: s
+datasets: [nq, squad]
+direct:
+  models:
+    - hf:x/a-b
+    - hf:x/ab
+"
+    ), @r"s.yaml:6: direct.models[1]: two different experiments are both named 'direct_hf_x_ab_default_nq', one by model 'hf:x/a-b' (direct.models[0], line 5) and one by model 'hf:x/ab' (direct.models[1], line 6); remove one of them, or give it another name");
+    insta::assert_snapshot!(problems(
+        "name: s
+datasets: [nq, {name: nq, path: other.jsonl}]
+direct: {models: ['hf:a/b']}
+experiments:
+  - {name: same, model: 'hf:a/b', dataset: squad}
+  - {name: same, model: 'hf:a/b', dataset: squad, generation: {seed: 1}}
+"
+    ), @r"
+    s.yaml:2: datasets[1]: two different experiments are both named 'direct_hf_a_b_default_nq', one by dataset 'nq' (datasets[0], line 2) and one by dataset 'nq' from other.jsonl (datasets[1], line 2); remove one of them, or give it another name
+    s.yaml:6: experiments[1]: two different experiments are both named 'same', one by its generation settings (experiments[0], line 5) and one by its generation settings (experiments[1], line 6); remove one of them, or give it another name
+    ");
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_named() {
+    insta::assert_snapshot!(problems(
+        "name: 2024
+datasets: nq
+num_questions: ten
+direct:
+  enabled: 1
+  models: {a: b}
+  prompts: []
+  quantization: [8, ~]
+rag: true
+experiments:
+  - just a name
+  - {name: x, model: 'hf:a/b', dataset: nq, top_k: 3}
+  - {name: study.yaml, model: 'hf:a/b', dataset: nq}
+  - {name: y, model: {name: a/b, base_url: 'http://x'}, dataset: {split: test}}
+"
+    ), @r"
+    s.yaml:1: name: expected text, found the number 2024; put it in quotes: '2024'
+    s.yaml:2: datasets: expected a list, found 'nq'; write it as a list: [nq]
+    s.yaml:3: num_questions: expected a whole number, found 'ten'
+    s.yaml:5: direct.enabled: expected true or false, found the number 1
+    s.yaml:6: direct.models: expected a list, found a mapping
+    s.yaml:7: direct.prompts: the list is empty; give it items, or remove the key
+    s.yaml:8: direct.quantization[0]: expected a word, found the number 8; the words are none, 8bit and 4bit
+    s.yaml:8: direct.quantization[1]: expected a word, found an empty value; remove the key, or write one of the words
+    s.yaml:9: rag: expected a mapping of keys, found the boolean true
+    s.yaml:11: experiments[0]: expected a mapping of keys, found 'just a name'
+    s.yaml:12: experiments[1].top_k: without a retriever this means nothing; remove it, or write retriever
+    s.yaml:13: experiments[2].name: 'study.yaml' is a file of the study's own; choose another name
+    s.yaml:14: experiments[3].model.name: the model 'a/b' does not say where it comes from; did you mean 'hf:a/b'?
+    s.yaml:14: experiments[3].dataset: the dataset has neither name nor path; write name: nq, or path: a file
+    ");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    insta::assert_snapshot!(problems(""), @r"s.yaml:1: the file is empty; a study needs at least name, datasets and direct, rag or experiments");
+    insta::assert_snapshot!(problems("- a\n- b\n"), @r"s.yaml:1: a study is a mapping of keys, and this is a list; begin with name: my_study");
+    insta::assert_snapshot!(problems("name: s\n"), @r"s.yaml:1: there is nothing to run; write direct, rag or experiments");
+    insta::assert_snapshot!(problems("direct: {}\n"), @r"
+    s.yaml:1: name: 'name' is missing; it names the output directory
+    s.yaml:1: datasets: 'datasets' is missing; write for example datasets: [nq]
+    s.yaml:1: direct.models: 'models' is missing; write for example models: [embedded:reader]
+    ");
+    insta::assert_snapshot!(problems("name: s\ndatasets: [nq]\nrag: {models: ['hf:a/b']}\n"), @r"s.yaml:3: rag.retrievers: 'retrievers' is missing; write for example retrievers: [simple_minilm_recursive_512]");
+    insta::assert_snapshot!(problems("name: s\ndatasets: [nq]\ndirect: {enabled: false}\n"), @r"s.yaml:3: direct: nothing is left to run; enable direct or rag, or write experiments");
+    insta::assert_snapshot!(problems("name: a/b\ndatasets: [nq]\ndirect: {models: ['hf:a/b']}\n"), @r"s.yaml:1: name: 'a/b' can not name a directory; use letters, digits, dots, dashes and underscores");
+}
+
+#[test]
+fn yaml_that_can_not_be_read_is_told_with_its_line() {
+    insta::assert_snapshot!(problems("name: s\ndirect:\n\t- x\n"), @r"s.yaml:3: this is not valid YAML: tabs disallowed within this context (block indentation)");
+    insta::assert_snapshot!(problems("name: s\nname: t\ndatasets: [nq]\ndirect: {models: ['hf:a/b']}\n"), @r"s.yaml:2: name: the key is given twice, first on line 1; keep one of them");
+    insta::assert_snapshot!(problems("name: s\n---\nname: t\n"), @r"s.yaml:2: a second document begins here, and a file holds one study; put it into a file of its own");
+    insta::assert_snapshot!(problems("name: &a [*a]\n"), @r"s.yaml:1: this alias stands inside the value that it stands for; a value can not contain itself");
+    insta::assert_snapshot!(problems("name: *nowhere\n"), @r"s.yaml:1: this is not valid YAML: while parsing node, found unknown anchor");
+    insta::assert_snapshot!(problems("name: !!python/object:os.system x\n"), @r"
+    s.yaml:1: there is nothing to run; write direct, rag or experiments
+    s.yaml:1: the YAML tag '!!python/object:os.system' means nothing here; remove it
+    ");
+    insta::assert_snapshot!(problems("name: s\ndirect: {<<: 1}\n"), @r"
+    s.yaml:1: datasets: 'datasets' is missing; write for example datasets: [nq]
+    s.yaml:2: direct.models: 'models' is missing; write for example models: [embedded:reader]
+    s.yaml:2: <<: a merge key needs a mapping, or a list of mappings; write <<: *anchor
+    ");
+}
+
+#[test]
+fn an_alias_bomb_is_refused_quickly() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for i in 1..12 {
+        let before = format!("*a{}", i - 1);
+        let row = vec![before; 10].join(", ");
+        bomb.push_str(&format!("a{i}: &a{i} [{row}]\n"));
+    }
+    let text = problems(&bomb);
+    assert!(text.contains("would be enormous"), "{text}");
+    let deep = format!("name: {}\n", "- ".repeat(5000));
+    assert!(problems(&deep).contains("s.yaml:1"), "{}", problems(&deep));
+    let nested = format!("name:\n {}x", "- ".repeat(5000));
+    assert!(problems(&nested).contains("nested more than 64 deep"));
+    assert!(problems(&"[".repeat(5000)).contains("s.yaml:1"));
+}
+
+#[test]
+fn a_grid_over_the_cap_is_refused_before_it_is_built() {
+    let many: Vec<String> = (1..=500).map(|k| k.to_string()).collect();
+    let models: Vec<String> = (0..500).map(|i| format!("'hf:a/m{i}'")).collect();
+    let source = format!(
+        "{GRID}rag: {{models: [{}], top_k_values: [{}], retrievers: [simple_e5_fixed_256]}}\n",
+        models.join(","),
+        many.join(",")
+    );
+    insta::assert_snapshot!(problems(&source), @r"
+    s.yaml:3: rag: with 250,000 experiments here the study has more than 100,000; shorten some lists, or split the study
+    s.yaml:3: warning: rag.retrievers[0]: the corpus 'simple' is known but not available: this version indexes local corpora only; its experiments fail, the others run
+    s.yaml:3: warning: rag.retrievers[0]: the retriever type 'dense' is known but not available: this version retrieves with bm25 only; its experiments fail, the others run
+    ");
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_told_where_it_belongs() {
+    insta::assert_snapshot!(problems(&format!(
+        "{GRID}direct: {{models: ['hf:a/b'], reranker: bge, skip_existing: true}}\ntemperature: 0\nTop_K: 3\nwhatever: 1\n"
+    )), @r"
+    s.yaml:3: direct.reranker: unknown key; 'reranker' belongs under rag
+    s.yaml:3: direct.skip_existing: unknown key; 'skip_existing' belongs under options
+    s.yaml:4: temperature: unknown key; 'temperature' belongs under generation
+    s.yaml:5: Top_K: unknown key; 'top_k' belongs under rag
+    s.yaml:6: whatever: unknown key; `ragicamp schema` lists the keys
+    ");
+}
+
+#[test]
+fn prompts_written_out_have_to_hold_their_placeholders() {
+    insta::assert_snapshot!(problems(&format!(
+        "{GRID}direct: {{models: ['hf:a/b'], prompts: [{{name: mine, direct: 'Q {{query}}', examples: [{{question: a}}]}}]}}\n"
+    )), @r"
+    s.yaml:3: direct.prompts[0].direct: the text does not hold {question}; write {question} where it belongs
+    s.yaml:3: direct.prompts[0].examples: the direct text does not hold {examples}; write {examples} where they belong
+    s.yaml:3: direct.prompts[0].examples[0].answer: 'answer' is missing; an example has a question and an answer
+    ");
+    let study = study(&format!(
+        "{GRID}direct: {{models: ['hf:a/b'], prompts: [{{name: mine, direct: 'Q {{question}}'}}]}}\n"
+    ));
+    assert_eq!(study.experiments[0].prompt.direct, "Q {question}");
+    assert_eq!(
+        study.experiments[0].prompt.with_context,
+        "default {context} {question}"
+    );
+    assert_eq!(study.experiments[0].name, "direct_hf_a_b_mine_nq");
+}
+
+#[test]
+fn a_problem_under_an_alias_is_told_once() {
+    let text = problems(&format!(
+        "{GRID}models: &m ['hf:']\ndirect: {{models: *m}}\nrag: {{models: *m, retrievers: [simple_e5_fixed_256]}}\n"
+    ));
+    assert_eq!(text.matches("'hf:'").count(), 1, "{text}");
+}
+
+#[test]
+fn near_words_are_found_and_far_ones_are_not() {
+    for (word, want) in [
+        ("8bits", Some("8bit")),
+        ("8-bit", Some("8bit")),
+        ("None", Some("none")),
+        ("fp16", None),
+        ("", None),
+    ] {
+        assert_eq!(nearest(word, ["none", "8bit", "4bit"]), want, "{word}");
+    }
+    assert_eq!(nearest(&"x".repeat(5000), ["none"]), None);
+}

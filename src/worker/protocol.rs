@@ -1,0 +1,114 @@
+use crate::domain::{
+    Failure, Generated, GenerationRequest, GenerationSettings, ModelSpec, Quantization,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// What a worker is to load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// The model.
+    pub model: ModelSpec,
+    /// How its weights are quantised.
+    pub quantization: Quantization,
+    /// `cpu`, `cuda`, `cuda:N` or `auto`.
+    pub device: String,
+    /// Directory against which relative model paths are resolved.
+    pub base: Option<PathBuf>,
+}
+
+/// From the supervisor to the worker, one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Request {
+    /// Write standard output and error to this file from now on.
+    Log {
+        /// Absolute path; appended to.
+        path: PathBuf,
+    },
+    /// Load a model; answered by `ready` or `load_failed`.
+    Load(Load),
+    /// Answer these prompts as one batch.
+    Generate {
+        /// Goes with every reply.
+        epoch: u64,
+        /// The prompts.
+        requests: Vec<GenerationRequest>,
+        /// How to decode.
+        settings: GenerationSettings,
+    },
+    /// Say how large a batch of such prompts may be; answered by `batch_size`.
+    BatchSize {
+        /// The prompts to come, or a sample of the longest of them.
+        requests: Vec<GenerationRequest>,
+        /// How they will be decoded.
+        settings: GenerationSettings,
+    },
+    /// Give back cached memory; answered by `released`.
+    ReleaseCaches,
+    /// End.
+    Shutdown,
+}
+
+/// From the worker to the supervisor, one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// The model is loaded.
+    Ready {
+        /// Seconds it took.
+        seconds: f64,
+        /// Device, tensors' types, bits and bytes, for `metadata.json`.
+        description: Value,
+    },
+    /// The model can not be loaded.
+    LoadFailed {
+        /// Why.
+        failure: Failure,
+    },
+    /// Tokens were computed.
+    Progress {
+        /// The batch's epoch.
+        epoch: u64,
+        /// Tokens since the last reply.
+        tokens: usize,
+    },
+    /// A prompt is complete.
+    Item {
+        /// The batch's epoch.
+        epoch: u64,
+        /// The question's idx.
+        idx: usize,
+        /// The completion.
+        generated: Generated,
+    },
+    /// A prompt can not be completed.
+    ItemFailed {
+        /// The batch's epoch.
+        epoch: u64,
+        /// The question's idx.
+        idx: usize,
+        /// Why.
+        failure: Failure,
+    },
+    /// The batch came to its end.
+    BatchDone {
+        /// The batch's epoch.
+        epoch: u64,
+    },
+    /// The batch failed as a whole.
+    BatchFailed {
+        /// The batch's epoch.
+        epoch: u64,
+        /// Why.
+        failure: Failure,
+    },
+    /// How large a batch may be.
+    BatchSize {
+        /// Prompts.
+        size: usize,
+    },
+    /// Cached memory was given back.
+    Released,
+}

@@ -1,0 +1,276 @@
+use super::protocol::{Load, Reply, Request};
+use crate::{
+    domain::{Failure, FailureClass, GenerationEvent, GenerationRequest, GenerationSettings, Generator},
+    hub,
+    inference::{self, Engine, LoadOptions},
+};
+use crossbeam_channel::{Receiver, unbounded};
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
+use std::{
+    any::Any,
+    fs::OpenOptions,
+    io::{self, BufRead, BufReader, Write},
+    os::{fd::AsFd, unix::net::UnixStream},
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Instant,
+};
+
+#[cfg(feature = "failpoints")]
+type Served = super::fault::Faulty<Engine>;
+#[cfg(not(feature = "failpoints"))]
+type Served = Engine;
+
+/// Serves requests from standard input, which is a socket, until it closes
+/// or a shutdown is asked for. `parent` is the supervisor's process id.
+///
+/// # Errors
+/// When standard input is no socket.
+pub fn serve(parent: u32) -> io::Result<()> {
+    // No orphan, ever: the kernel kills this process when its parent ends;
+    // if that happened before the line above took effect, the parent is
+    // another one by now; and the closed socket says it a third time.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let supervisor = i32::try_from(parent).ok().and_then(Pid::from_raw);
+    if getppid() != supervisor {
+        return Ok(());
+    }
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let requests = read_requests(socket.try_clone()?)?;
+    let mut server = Server {
+        socket,
+        served: None,
+    };
+    for request in requests {
+        if matches!(request, Request::Shutdown) {
+            tracing::info!("asked to end");
+            break;
+        }
+        server.take(request)?;
+    }
+    Ok(())
+}
+
+/// Requests are read on a thread of their own, so that the end of the
+/// supervisor is seen in the middle of a batch too.
+fn read_requests(socket: UnixStream) -> io::Result<Receiver<Request>> {
+    let (tell, requests) = unbounded();
+    std::thread::Builder::new()
+        .name("requests".to_owned())
+        .spawn(move || {
+            for line in BufReader::new(socket).lines() {
+                let Ok(line) = line else { break };
+                match serde_json::from_str(&line) {
+                    Ok(request) => {
+                        let last = matches!(request, Request::Shutdown);
+                        if tell.send(request).is_err() || last {
+                            return;
+                        }
+                    }
+                    Err(error) => tracing::error!("not a request: {error}"),
+                }
+            }
+            // There is nothing to save here and a kernel may be running.
+            let _ = kill_process(getpid(), Signal::KILL);
+        })?;
+    Ok(requests)
+}
+
+struct Server {
+    socket: UnixStream,
+    served: Option<Served>,
+}
+
+impl Server {
+    fn take(&mut self, request: Request) -> io::Result<()> {
+        match request {
+            Request::Log { path } => {
+                let log = OpenOptions::new().create(true).append(true).open(&path)?;
+                rustix::stdio::dup2_stdout(&log)?;
+                rustix::stdio::dup2_stderr(&log)?;
+                Ok(())
+            }
+            Request::Load(load) => {
+                let reply = self.load(&load);
+                self.reply(&reply)
+            }
+            Request::Generate {
+                epoch,
+                requests,
+                settings,
+            } => self.generate(epoch, &requests, &settings),
+            Request::BatchSize { requests, settings } => {
+                let size = self.batch_size(&requests, &settings);
+                self.reply(&Reply::BatchSize { size })
+            }
+            Request::ReleaseCaches => {
+                if let Some(served) = &mut self.served
+                    && let Err(failure) = served.release_caches()
+                {
+                    tracing::warn!("caches not released: {failure}");
+                }
+                self.reply(&Reply::Released)
+            }
+            Request::Shutdown => Ok(()),
+        }
+    }
+
+    fn load(&mut self, load: &Load) -> Reply {
+        // The old model goes first: two do not fit.
+        self.served = None;
+        let start = Instant::now();
+        tracing::info!(
+            "loading {} ({}) on {}",
+            load.model,
+            load.quantization,
+            load.device
+        );
+        let loaded = catch_unwind(AssertUnwindSafe(|| load_engine(load)))
+            .unwrap_or_else(|panic| Err(panicked(&*panic, &load.device)));
+        match loaded {
+            Ok(engine) => {
+                let seconds = start.elapsed().as_secs_f64();
+                tracing::info!("loaded in {seconds:.2} s");
+                let description = engine.describe();
+                #[cfg(feature = "failpoints")]
+                let engine = super::fault::Faulty(engine);
+                self.served = Some(engine);
+                Reply::Ready {
+                    seconds,
+                    description,
+                }
+            }
+            Err(failure) => {
+                tracing::error!("not loaded: {}", failure.message);
+                Reply::LoadFailed { failure }
+            }
+        }
+    }
+
+    fn batch_size(&mut self, requests: &[GenerationRequest], settings: &GenerationSettings) -> usize {
+        #[cfg(feature = "failpoints")]
+        let engine = self.served.as_mut().map(|faulty| &mut faulty.0);
+        #[cfg(not(feature = "failpoints"))]
+        let engine = self.served.as_mut();
+        engine.map_or(1, |engine| {
+            // A prompt that can not be used costs no memory.
+            let lengths: Vec<usize> = requests
+                .iter()
+                .filter_map(|request| engine.tokens(request).ok())
+                .map(|tokens| tokens.len())
+                .collect();
+            engine.auto_batch_size(&lengths, settings)
+        })
+    }
+
+    fn generate(
+        &mut self,
+        epoch: u64,
+        requests: &[GenerationRequest],
+        settings: &GenerationSettings,
+    ) -> io::Result<()> {
+        let Some(served) = &mut self.served else {
+            let failure = Failure::new(FailureClass::Permanent, "no model is loaded");
+            return self.reply(&Reply::BatchFailed { epoch, failure });
+        };
+        let socket = &self.socket;
+        let mut broken = Ok(());
+        let mut tell = |event| {
+            let reply = match event {
+                GenerationEvent::Progress { tokens } => Reply::Progress { epoch, tokens },
+                GenerationEvent::Done { idx, generated } => Reply::Item {
+                    epoch,
+                    idx,
+                    generated,
+                },
+                GenerationEvent::Failed { idx, failure } => Reply::ItemFailed {
+                    epoch,
+                    idx,
+                    failure,
+                },
+            };
+            if broken.is_ok() {
+                broken = write_reply(socket, &reply);
+            }
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            served.generate(requests, settings, &mut tell)
+        }))
+        .unwrap_or_else(|panic| Err(panicked(&*panic, "")));
+        broken?;
+        match result {
+            Ok(()) => self.reply(&Reply::BatchDone { epoch }),
+            Err(failure) => {
+                tracing::error!(
+                    "a batch of {} failed ({}): {}",
+                    requests.len(),
+                    failure.class,
+                    failure.message
+                );
+                self.reply(&Reply::BatchFailed { epoch, failure })
+            }
+        }
+    }
+
+    fn reply(&self, reply: &Reply) -> io::Result<()> {
+        write_reply(&self.socket, reply)
+    }
+}
+
+fn write_reply(mut socket: &UnixStream, reply: &Reply) -> io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    socket.write_all(&line)
+}
+
+fn load_engine(load: &Load) -> Result<Engine, Failure> {
+    fail::fail_point!("worker::load", |argument| Err(load_fault(
+        &argument.unwrap_or_default()
+    )));
+    let files = hub::locate(&load.model, load.base.as_deref())
+        .map_err(|error| Failure::new(FailureClass::Permanent, error.to_string()))?;
+    let device = load
+        .device
+        .parse()
+        .map_err(|error: String| Failure::new(FailureClass::Permanent, error))?;
+    inference::load(
+        &files,
+        &LoadOptions {
+            quantization: load.quantization,
+            dtype: load.model.dtype,
+            device,
+            ..LoadOptions::default()
+        },
+    )
+}
+
+#[cfg(feature = "failpoints")]
+fn load_fault(argument: &str) -> Failure {
+    match argument {
+        "sigkill" => {
+            let _ = kill_process(getpid(), Signal::KILL);
+            Failure::new(FailureClass::WorkerDied, "killed")
+        }
+        "oom" => Failure::new(FailureClass::Oom, "out of memory while loading"),
+        "hang" => loop {
+            std::thread::sleep(std::time::Duration::from_secs(3600));
+        },
+        "panic" => panic!("a panic on purpose while loading"),
+        _ => Failure::new(FailureClass::Permanent, "cannot find tensor model.norm.weight"),
+    }
+}
+
+/// A panic on a GPU leaves the context in an unknown state; on a CPU it costs
+/// what it was doing.
+fn panicked(panic: &(dyn Any + Send), device: &str) -> Failure {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    let class = if device.starts_with("cuda") || cfg!(feature = "cuda") {
+        FailureClass::DeviceLost
+    } else {
+        FailureClass::Transient
+    };
+    Failure::new(class, format!("the model's code panicked: {message}"))
+}
