@@ -35,7 +35,10 @@ fn bench(name: &str) {
     println!("  batch 32 against batch 1: {:.2} x", all / one);
     for quantization in [Quantization::Int8, Quantization::Int4] {
         let [.., quantized] = rates(name, quantization);
-        println!("  {quantization} against f32 at batch 32: {:.2} x", quantized / all);
+        println!(
+            "  {quantization} against f32 at batch 32: {:.2} x",
+            quantized / all
+        );
     }
 }
 

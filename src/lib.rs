@@ -16,7 +16,8 @@
 //!    worker is replaced, when to give up. The runner performs its effects.
 //! 5. The prompt goes to a [`worker`], a child process that holds the model
 //!    and the device. In it, [`inference`] decodes the whole batch with candle
-//!    and sends each finished answer back at once.
+//!    and sends each finished answer back at once; a model on a server is
+//!    asked by [`remote`].
 //! 6. The answer is appended to the journal ([`artifacts`]) and fsynced. From
 //!    this moment it is never lost and never asked for again.
 //! 7. [`metrics`] scores what was answered, and only that; `predictions.json`
@@ -32,7 +33,7 @@ pub mod artifacts;
 pub mod cli;
 pub mod datasets;
 pub mod domain;
-//TMP pub mod errortrace;
+pub mod errortrace;
 pub mod execution;
 pub mod hub;
 pub mod index;
@@ -40,6 +41,7 @@ pub mod index;
 pub mod inference;
 pub mod metrics;
 pub mod prompts;
+pub mod remote;
 pub mod retrieval;
 pub mod runner;
 pub mod study;

@@ -32,12 +32,12 @@ pub enum ArtifactError {
     },
     /// Another owner has taken over; whatever this one still wants to write
     /// must not be written.
-    #[error("{} belongs to {} now", path.display(), owner(holder.as_ref()))]
+    #[error("{} belongs to {} now", path.display(), owner(holder.as_deref()))]
     LeaseLost {
         /// The experiment's directory.
         path: PathBuf,
         /// The new owner, where it can be told.
-        holder: Option<LeaseRecord>,
+        holder: Option<Box<LeaseRecord>>,
     },
 }
 

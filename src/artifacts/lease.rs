@@ -189,7 +189,8 @@ impl Lease {
         }
         Err(ArtifactError::LeaseLost {
             path: self.directory.clone(),
-            holder: owner(&self.directory, &LeaseOptions::default())?.map(|(record, _)| record),
+            holder: owner(&self.directory, &LeaseOptions::default())?
+                .map(|(record, _)| Box::new(record)),
         })
     }
 

@@ -44,7 +44,7 @@ impl PredictionsFile {
     /// When it can not be read, or holds no records.
     pub(super) fn read(path: &Path) -> Result<Option<Self>> {
         lenient::value(path)?
-            .map(|value| Self::from_value(value))
+            .map(Self::from_value)
             .transpose()
             .map_err(|why| ArtifactError::malformed(path, why))
     }

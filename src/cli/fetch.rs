@@ -52,7 +52,11 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
         match resources.dataset(dataset, None) {
             Ok((loaded, _)) => say(
                 out,
-                &format!("dataset  {}: here, {} questions", dataset.name, loaded.questions.len()),
+                &format!(
+                    "dataset  {}: here, {} questions",
+                    dataset.name,
+                    loaded.questions.len()
+                ),
             )?,
             Err(error) => {
                 missing += 1;

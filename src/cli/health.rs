@@ -1,5 +1,6 @@
 //! `ragicamp health`: how studies are, and what to do about them.
 
+use super::run::switch;
 use crate::{
     artifacts::{Health, StudyHealth, scan, studies},
     domain::{FailureClass, Phase},
@@ -27,13 +28,13 @@ pub struct HealthArgs {
     #[arg(value_name = "DIR")]
     pub directory: Option<PathBuf>,
     /// Group the failures by their error
-    #[arg(long, env = "RAGICAMP_SHOW_FAILED")]
+    #[arg(long, env = "RAGICAMP_SHOW_FAILED", value_parser = switch)]
     pub show_failed: bool,
     /// Print JSON
-    #[arg(long, env = "RAGICAMP_JSON")]
+    #[arg(long, env = "RAGICAMP_JSON", value_parser = switch)]
     pub json: bool,
     /// Read every file and compare them with each other
-    #[arg(long, env = "RAGICAMP_DEEP")]
+    #[arg(long, env = "RAGICAMP_DEEP", value_parser = switch)]
     pub deep: bool,
 }
 

@@ -3,7 +3,7 @@
 //! Results go to standard output, everything else to standard error.
 
 mod completions;
-//TMP mod errors;
+mod errors;
 mod exit;
 mod fetch;
 mod health;
@@ -58,7 +58,7 @@ enum Command {
     /// Show an experiment's questions, prompts and answers.
     Show(show::ShowArgs),
     /// Find the errors in a log: cause, class, advice.
-    //TMP Errors(errors::ErrorsArgs),
+    Errors(errors::ErrorsArgs),
     /// Bring a study's models, data and indexes to this machine.
     Fetch(fetch::FetchArgs),
     /// Print the JSON schema of study files, for editors.
@@ -84,7 +84,7 @@ impl Cli {
             Command::Resume(args) => resume::run(&args),
             Command::Health(args) => Ok(ExitStatus(health::run(&args, &mut out)?)),
             Command::Show(args) => Ok(ExitStatus(show::run(&args, &mut out)?)),
-            //TMP Command::Errors(args) => Ok(ExitStatus(errors::run(&args, &mut out)?)),
+            Command::Errors(args) => Ok(ExitStatus(errors::run(&args, &mut out)?)),
             Command::Fetch(args) => fetch::run(&args, &mut out),
             Command::Schema => schema::run(&mut out),
             Command::Completions(args) => completions::run(&args, &mut out),

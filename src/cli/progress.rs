@@ -60,7 +60,9 @@ impl Tally {
     fn take(&mut self, event: &Event) {
         match event {
             Event::StudyStarted { experiments, .. } => self.experiments = *experiments,
-            Event::ExperimentStarted { total, answered, .. } => {
+            Event::ExperimentStarted {
+                total, answered, ..
+            } => {
                 self.answered_before = *answered;
                 self.answered = *answered;
                 self.total = *total;
@@ -72,7 +74,9 @@ impl Tally {
             Event::ModelLoaded { .. } => self.since = Some(Instant::now()),
             Event::BatchDispatched { size, .. } => self.batch = *size,
             Event::BatchSizeChanged { reason, .. } => self.reason.clone_from(reason),
-            Event::Progress { answered, tokens, .. } => {
+            Event::Progress {
+                answered, tokens, ..
+            } => {
                 self.answered = *answered;
                 self.tokens = *tokens;
             }
@@ -105,7 +109,11 @@ impl Tally {
 fn line(event: &Event, tally: &Tally) -> Option<String> {
     let counter = |name: &str| {
         let width = tally.experiments.to_string().len();
-        format!("[{:>width$}/{}] {name}", tally.done + tally.failed, tally.experiments)
+        format!(
+            "[{:>width$}/{}] {name}",
+            tally.done + tally.failed,
+            tally.experiments
+        )
     };
     Some(match event {
         Event::StudyStarted {
@@ -119,21 +127,28 @@ fn line(event: &Event, tally: &Tally) -> Option<String> {
             class,
             message,
         } => format!("{experiment}: a batch of {size} failed ({class}): {message}"),
-        Event::WorkerRestarted { experiment, reason, .. } => {
+        Event::WorkerRestarted {
+            experiment, reason, ..
+        } => {
             format!("{experiment}: starting a new worker: {reason}")
         }
         Event::Aborted {
             experiment,
             consecutive_failures,
             message,
-        } => format!("{experiment}: aborted after {consecutive_failures} failures in a row: {message}"),
+        } => format!(
+            "{experiment}: aborted after {consecutive_failures} failures in a row: {message}"
+        ),
         Event::ExperimentFinished {
             experiment,
             phase: Phase::Complete,
             total,
             seconds,
             ..
-        } => format!("{}: {total} answered in {seconds:.1} s", counter(experiment)),
+        } => format!(
+            "{}: {total} answered in {seconds:.1} s",
+            counter(experiment)
+        ),
         Event::ExperimentFinished {
             experiment,
             phase,
@@ -142,7 +157,10 @@ fn line(event: &Event, tally: &Tally) -> Option<String> {
             error,
             ..
         } => {
-            let why = error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+            let why = error
+                .as_deref()
+                .map(|error| format!(": {error}"))
+                .unwrap_or_default();
             format!("{} {phase} at {answered}/{total}{why}", counter(experiment))
         }
         Event::ExperimentSkipped { experiment, reason } if reason != "complete" => {
@@ -221,7 +239,12 @@ fn eta(tally: &Tally, elapsed: Duration) -> String {
     }
     let seconds = elapsed.as_secs_f64() / over as f64 * tally.left() as f64;
     let seconds = seconds.round() as u64;
-    format!("  ETA {}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    format!(
+        "  ETA {}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
 impl Listener for Live {
@@ -234,7 +257,10 @@ impl Listener for Live {
         }
         let complete = matches!(
             event,
-            Event::ExperimentFinished { phase: Phase::Complete, .. } | Event::StudyStarted { .. }
+            Event::ExperimentFinished {
+                phase: Phase::Complete,
+                ..
+            } | Event::StudyStarted { .. }
         );
         if !complete && let Some(line) = line(event, &self.tally) {
             // A terminal that is gone takes no more lines.

@@ -33,6 +33,8 @@ pub fn run(args: &ResumeArgs) -> Result<ExitStatus, CliError> {
     if !yaml.is_file() {
         let hint = if args.dir.is_dir() {
             "it is no study's directory: run the study's YAML with `ragicamp run STUDY.yaml`"
+        } else if args.dir.is_file() {
+            "it is a file: run a study's YAML with `ragicamp run STUDY.yaml`"
         } else {
             "there is no such directory"
         };
@@ -42,8 +44,13 @@ pub fn run(args: &ResumeArgs) -> Result<ExitStatus, CliError> {
     file.study.output_dir = args.dir.display().to_string();
     // Relative paths meant the directories of the run that began it.
     let manifest = StudyDir::at(&args.dir).read_manifest().ok().flatten();
-    if let Some(Value::Array(bases)) = manifest.as_ref().and_then(|manifest| manifest.get("bases")) {
-        let first: Vec<_> = bases.iter().filter_map(Value::as_str).map(PathBuf::from).collect();
+    if let Some(Value::Array(bases)) = manifest.as_ref().and_then(|manifest| manifest.get("bases"))
+    {
+        let first: Vec<_> = bases
+            .iter()
+            .filter_map(Value::as_str)
+            .map(PathBuf::from)
+            .collect();
         file.bases.splice(0..0, first);
         file.bases.dedup();
     }

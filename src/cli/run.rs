@@ -23,19 +23,19 @@ use std::{
 #[command(next_help_heading = "How")]
 pub struct How {
     /// Say what would happen to each experiment, and do nothing.
-    #[arg(long)]
+    #[arg(long, env = "RAGICAMP_DRY_RUN", value_parser = switch)]
     pub dry_run: bool,
     /// Where models run: cpu, cuda, cuda:N or auto.
     #[arg(long, default_value = "auto", env = "RAGICAMP_DEVICE")]
     pub device: String,
     /// Stop at the first experiment that fails.
-    #[arg(long, env = "RAGICAMP_FAIL_FAST")]
+    #[arg(long, env = "RAGICAMP_FAIL_FAST", value_parser = switch)]
     pub fail_fast: bool,
     /// Time limit per experiment, as 3600, 90m or 2h.
     #[arg(long, value_name = "TIME", env = "RAGICAMP_TIMEOUT", value_parser = duration)]
     pub timeout: Option<Duration>,
     /// Events (or, with --dry-run, the plan) as JSON lines on standard output.
-    #[arg(long, env = "RAGICAMP_JSON")]
+    #[arg(long, env = "RAGICAMP_JSON", value_parser = switch)]
     pub json: bool,
     /// Where indexes are kept.
     #[arg(long, value_name = "DIR", env = "RAGICAMP_CACHE")]
@@ -56,7 +56,7 @@ pub struct RunArgs {
     /// The study's YAML file.
     study: PathBuf,
     /// Check the study and do nothing else.
-    #[arg(long)]
+    #[arg(long, env = "RAGICAMP_VALIDATE", value_parser = switch)]
     validate: bool,
     /// Where artifacts go; wins over the study's output_dir.
     #[arg(long, value_name = "DIR", env = "RAGICAMP_OUTPUT")]
@@ -67,6 +67,15 @@ pub struct RunArgs {
     overrides: Overrides,
     #[command(flatten)]
     how: How,
+}
+
+/// What an environment variable may say to set a flag that takes no value.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("write 1 or 0".to_owned()),
+    }
 }
 
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -132,7 +141,8 @@ pub fn execute(
     if keep_yaml {
         dir.write_study(&file.text).map_err(artifact)?;
     }
-    dir.write_manifest(&manifest(file, &dir)).map_err(artifact)?;
+    dir.write_manifest(&manifest(file, &dir))
+        .map_err(artifact)?;
     let options = RunOptions {
         force,
         fail_fast: how.fail_fast,
@@ -147,15 +157,28 @@ pub fn execute(
     };
     let style = Style::detect(how.json);
     let mut listener = progress::listener(style, &how.device);
-    let report = StudyRun::new(study, selected, &dir, &options, &mut resources, &mut *listener)
-        .map_err(|error| match error {
-            RunError::Artifact(error) => artifact(error),
-            RunError::Signals(_) => CliError::environment(error),
-        })?
-        .run();
+    let report = StudyRun::new(
+        study,
+        selected,
+        &dir,
+        &options,
+        &mut resources,
+        &mut *listener,
+    )
+    .map_err(|error| match error {
+        RunError::Artifact(error) => artifact(error),
+        RunError::Signals(_) => CliError::environment(error),
+    })?
+    .run();
     drop(listener);
     if !how.json {
-        summary::print(study, selected, &report, &dir, &mut std::io::stdout().lock())?;
+        summary::print(
+            study,
+            selected,
+            &report,
+            &dir,
+            &mut std::io::stdout().lock(),
+        )?;
     }
     Ok(ExitStatus(report.exit_code()))
 }
@@ -213,7 +236,10 @@ fn manifest(file: &StudyFile, dir: &StudyDir) -> Value {
     };
     manifest.insert("study".to_owned(), json!(file.study.name));
     manifest.insert("ragicamp".to_owned(), json!(env!("CARGO_PKG_VERSION")));
-    manifest.insert("experiments".to_owned(), json!(file.study.experiments.len()));
+    manifest.insert(
+        "experiments".to_owned(),
+        json!(file.study.experiments.len()),
+    );
     manifest.insert("bases".to_owned(), json!(file.bases));
     manifest.insert(
         "features".to_owned(),

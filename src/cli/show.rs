@@ -1,5 +1,6 @@
 //! `ragicamp show`: what an experiment asked, and what it got.
 
+use super::run::switch;
 use crate::{
     artifacts::ExperimentDir,
     domain::{Prediction, Question},
@@ -24,7 +25,7 @@ pub struct ShowArgs {
     #[arg(long, value_name = "N")]
     pub idx: Option<usize>,
     /// Print JSON, a list of records
-    #[arg(long, env = "RAGICAMP_JSON")]
+    #[arg(long, env = "RAGICAMP_JSON", value_parser = switch)]
     pub json: bool,
 }
 
@@ -189,3 +190,7 @@ fn print(item: &Item, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out)?;
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "show_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-use super::CliError;
+use super::{CliError, run::switch};
 use crate::{
     domain::{BatchSize, ExperimentSpec},
     runner::ProgramCatalog,
@@ -34,11 +34,16 @@ pub struct Overrides {
     #[arg(long, value_name = "N", env = "RAGICAMP_BATCH_SIZE", value_parser = batch_size)]
     pub batch_size: Option<BatchSize>,
     /// Leave complete experiments alone even where the study says otherwise.
-    #[arg(long, env = "RAGICAMP_SKIP_EXISTING", conflicts_with = "force")]
+    #[arg(
+        long,
+        env = "RAGICAMP_SKIP_EXISTING",
+        value_parser = switch,
+        conflicts_with = "force"
+    )]
     pub skip_existing: bool,
     /// Retry failed experiments; start complete and changed ones over (the
     /// old directories are moved aside).
-    #[arg(long, env = "RAGICAMP_FORCE")]
+    #[arg(long, env = "RAGICAMP_FORCE", value_parser = switch)]
     pub force: bool,
 }
 
@@ -68,13 +73,12 @@ pub fn read(path: &Path) -> Result<StudyFile, CliError> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("cannot read the study {}", path.display()))
         .map_err(CliError::usage)?;
-    let study = study::parse(&text, &path.display().to_string(), &ProgramCatalog).map_err(
-        |problems| {
+    let study =
+        study::parse(&text, &path.display().to_string(), &ProgramCatalog).map_err(|problems| {
             let errors = problems.errors();
             let word = if errors == 1 { "problem" } else { "problems" };
             CliError::usage(anyhow!("{problems}\n{errors} {word}; nothing was run"))
-        },
-    )?;
+        })?;
     for warning in &study.warnings {
         eprintln!("{warning}");
     }

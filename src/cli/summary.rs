@@ -103,10 +103,12 @@ fn score(report: &ExperimentReport, metric: &str) -> String {
         return "-".to_owned();
     };
     match report.metrics.get(&format!("{metric}_ci95")) {
-        Some(Value::Array(bounds)) => match bounds.iter().filter_map(Value::as_f64).collect::<Vec<_>>()[..] {
-            [low, high] => format!("{mean:.3} [{low:.2}, {high:.2}]"),
-            _ => format!("{mean:.3}"),
-        },
+        Some(Value::Array(bounds)) => {
+            match bounds.iter().filter_map(Value::as_f64).collect::<Vec<_>>()[..] {
+                [low, high] => format!("{mean:.3} [{low:.2}, {high:.2}]"),
+                _ => format!("{mean:.3}"),
+            }
+        }
         _ => format!("{mean:.3}"),
     }
 }

@@ -1,4 +1,7 @@
-use super::{CliError, run::{How, say}};
+use super::{
+    CliError,
+    run::{How, say},
+};
 use crate::{
     domain::{ExperimentSpec, ModelSpec, Provider, Quantization},
     hub,
@@ -75,7 +78,10 @@ pub fn print_plan(
             study.name,
             plan.experiments.len(),
             output.display(),
-            plan.experiments.iter().filter(|planned| planned.action.generates()).count(),
+            plan.experiments
+                .iter()
+                .filter(|planned| planned.action.generates())
+                .count(),
             plan.model_loads,
             plan.inferences
         ),
@@ -126,7 +132,10 @@ fn memory(model: &ModelSpec, quantization: Quantization) -> String {
     let megabytes = needed.div_ceil(1_000_000);
     match crate::runner::device_memory() {
         Some(available) if needed > available => {
-            format!("{megabytes} MB; will not fit in {} MB", available / 1_000_000)
+            format!(
+                "{megabytes} MB; will not fit in {} MB",
+                available / 1_000_000
+            )
         }
         _ => format!("{megabytes} MB"),
     }

@@ -109,7 +109,10 @@ fn pickle(directory: &Path) -> Option<String> {
 /// Whether a file name is that of pickle weights.
 pub fn is_pickle(name: &str) -> bool {
     let is_weights = name.starts_with("pytorch_model") || name.starts_with("consolidated");
-    is_weights && [".bin", ".pt", ".pth"].iter().any(|end| name.ends_with(end))
+    is_weights
+        && [".bin", ".pt", ".pth"]
+            .iter()
+            .any(|end| name.ends_with(end))
         || name == "pytorch_model.bin.index.json"
 }
 

@@ -108,9 +108,10 @@ impl Task {
             for shard in directory::shard_names(&index).unwrap_or_default() {
                 self.get(&pinned, &shard)?;
             }
-        } else if let Some(name) = names.iter().find(|name| {
-            directory::is_pickle(name) && name.ends_with(".json")
-        }) {
+        } else if let Some(name) = names
+            .iter()
+            .find(|name| directory::is_pickle(name) && name.ends_with(".json"))
+        {
             // Small enough to bring, so that locating can say what is wrong.
             self.get(&pinned, name)?;
         }
@@ -163,11 +164,7 @@ impl Progress for Tell {
     }
 }
 
-fn explain(
-    model: &ModelSpec,
-    error: ApiError,
-    network: impl Fn(String) -> HubError,
-) -> HubError {
+fn explain(model: &ModelSpec, error: ApiError, network: impl Fn(String) -> HubError) -> HubError {
     match &error {
         ApiError::RequestError(request) => match request.as_ref() {
             ureq::Error::StatusCode(status @ 400..500) => HubError::Refused {

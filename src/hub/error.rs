@@ -8,7 +8,7 @@ pub enum HubError {
     /// Nothing of the model is in the cache.
     #[error(
         "{model} is not on this machine (looked in {}): {}",
-        .cache.display(), how_to_get(model, *.offline)
+        .cache.display(), how_to_get(*.offline)
     )]
     NotFetched {
         /// The model as the study names it.
@@ -19,7 +19,7 @@ pub enum HubError {
         offline: bool,
     },
     /// A part of the model is in the cache.
-    #[error("{model} is only partly on this machine, {file} is missing: {}", how_to_get(model, *.offline))]
+    #[error("{model} is only partly on this machine, {file} is missing: {}", how_to_get(*.offline))]
     PartlyFetched {
         /// The model as the study names it.
         model: String,
@@ -59,7 +59,9 @@ pub enum HubError {
         file: String,
     },
     /// The name can not be a repository.
-    #[error("{model} is neither `org/name` on the hub nor a directory: write hf:org/name, hf:org/name@revision or hf:./directory")]
+    #[error(
+        "{model} is neither `org/name` on the hub nor a directory: write hf:org/name, hf:org/name@revision or hf:./directory"
+    )]
     BadName {
         /// The model as the study names it.
         model: String,
@@ -87,7 +89,9 @@ pub enum HubError {
         hint: &'static str,
     },
     /// The hub did not answer, or what it sent did not arrive.
-    #[error("{model} can not be downloaded from {endpoint}: {reason}; check the network, or fetch it elsewhere and set HF_HUB_OFFLINE=1")]
+    #[error(
+        "{model} can not be downloaded from {endpoint}: {reason}; check the network, or fetch it elsewhere and set HF_HUB_OFFLINE=1"
+    )]
     Network {
         /// The model as the study names it.
         model: String,
@@ -120,11 +124,10 @@ impl From<HubError> for Failure {
     }
 }
 
-fn how_to_get(model: &str, offline: bool) -> String {
-    let way = format!("run `ragicamp fetch {model}`");
+fn how_to_get(offline: bool) -> &'static str {
     if offline {
-        format!("HF_HUB_OFFLINE is set, so unset it and {way} where there is a network")
+        "HF_HUB_OFFLINE is set, so run `ragicamp fetch STUDY.yaml` without it where there is a network"
     } else {
-        way
+        "run `ragicamp fetch STUDY.yaml` where there is a network"
     }
 }

@@ -43,7 +43,7 @@ pub fn locate(model: &ModelSpec, conf_root: Option<&Path>) -> Result<ModelFiles,
 /// # Errors
 /// What [`locate`] says where the network is off (`HF_HUB_OFFLINE=1`) or does
 /// not apply; otherwise a sentence with the hub's answer. A silent network is
-/// given up after [`download::SILENCE`].
+/// given up after a minute.
 pub fn fetch(
     model: &ModelSpec,
     tell: &mut dyn FnMut(&FetchProgress),
@@ -128,7 +128,10 @@ fn fetch_with(
 /// `./x`, `../x`, `/x` and `~/x` are directories; everything else is a
 /// repository on the hub.
 fn is_directory_name(name: &str) -> bool {
-    name == "." || ["./", "../", "/", "~/"].iter().any(|start| name.starts_with(start))
+    name == "."
+        || ["./", "../", "/", "~/"]
+            .iter()
+            .any(|start| name.starts_with(start))
 }
 
 fn resolve(name: &str, conf_root: Option<&Path>) -> PathBuf {
@@ -154,9 +157,10 @@ fn check_repository_name(model: &ModelSpec) -> Result<(), HubError> {
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
     };
     let words: Vec<&str> = model.name.split('/').collect();
-    let revision_is_fine = model.revision.as_deref().is_none_or(|revision| {
-        !revision.is_empty() && revision.split('/').all(word_is_fine)
-    });
+    let revision_is_fine = model
+        .revision
+        .as_deref()
+        .is_none_or(|revision| !revision.is_empty() && revision.split('/').all(word_is_fine));
     if (1..=2).contains(&words.len()) && words.into_iter().all(word_is_fine) && revision_is_fine {
         Ok(())
     } else {

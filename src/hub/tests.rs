@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::domain::{Dtype, FailureClass};
+use crate::domain::{Dtype, Failure, FailureClass};
 use std::{collections::HashMap, fs, time::Instant};
 
 fn spec(provider: Provider, name: &str, revision: Option<&str>) -> ModelSpec {
@@ -72,7 +72,10 @@ fn every_shard_is_listed_once_and_a_missing_one_is_named() {
     let index = r#"{"weight_map": {"a": "m-2.safetensors", "b": "m-1.safetensors", "c": "m-2.safetensors"}}"#;
     write(
         root.path(),
-        &[("model.safetensors.index.json", index), ("m-1.safetensors", "1")],
+        &[
+            ("model.safetensors.index.json", index),
+            ("m-1.safetensors", "1"),
+        ],
     );
     let model = spec(Provider::Hf, root.path().to_str().unwrap(), None);
     let error = locate(&model, None).unwrap_err().to_string();
@@ -92,12 +95,14 @@ fn pickle_weights_are_refused() {
     let root = tempfile::tempdir().unwrap();
     write(root.path(), &SMALL);
     write(root.path(), &[("pytorch_model.bin", "pickle")]);
-    let error = locate(&spec(Provider::Hf, root.path().to_str().unwrap(), None), None).unwrap_err();
+    let error = locate(
+        &spec(Provider::Hf, root.path().to_str().unwrap(), None),
+        None,
+    )
+    .unwrap_err();
     assert!(matches!(error, HubError::PickleOnly { .. }), "{error}");
     assert_eq!(Failure::from(error).class, FailureClass::Permanent);
 }
-
-use crate::domain::Failure;
 
 #[test]
 fn a_model_that_is_not_fetched_is_told_with_the_way_to_get_it() {
@@ -106,7 +111,11 @@ fn a_model_that_is_not_fetched_is_told_with_the_way_to_get_it() {
     let error = locate_with(&settings(cache.path(), false), &model, None)
         .unwrap_err()
         .to_string();
-    assert!(error.contains("ragicamp fetch hf:org/name@v2"), "{error}");
+    assert!(
+        error.contains("hf:org/name@v2 is not on this machine"),
+        "{error}"
+    );
+    assert!(error.contains("ragicamp fetch"), "{error}");
     let error = fetch_with(&settings(cache.path(), true), &model, &mut |_| {})
         .unwrap_err()
         .to_string();
@@ -148,8 +157,17 @@ fn a_hub_that_does_not_answer_is_an_error_and_not_a_hang() {
 #[test]
 fn a_name_that_could_leave_the_cache_is_refused() {
     let cache = tempfile::tempdir().unwrap();
-    for (name, revision) in [("a/../b", None), ("a/b/c", None), ("", None), ("a/b", Some("../x"))] {
-        let error = locate_with(&settings(cache.path(), false), &spec(Provider::Hf, name, revision), None);
+    for (name, revision) in [
+        ("a/../b", None),
+        ("a/b/c", None),
+        ("", None),
+        ("a/b", Some("../x")),
+    ] {
+        let error = locate_with(
+            &settings(cache.path(), false),
+            &spec(Provider::Hf, name, revision),
+            None,
+        );
         assert!(matches!(error, Err(HubError::BadName { .. })), "{name}");
     }
 }
@@ -163,7 +181,10 @@ fn the_environment_decides_where_the_cache_is() {
             .collect();
         HubSettings::from_variables(&|name| map.get(name).cloned())
     };
-    assert_eq!(of(&[("HOME", "/h")]).cache, Path::new("/h/.cache/huggingface/hub"));
+    assert_eq!(
+        of(&[("HOME", "/h")]).cache,
+        Path::new("/h/.cache/huggingface/hub")
+    );
     assert_eq!(of(&[("HF_HOME", "/f")]).cache, Path::new("/f/hub"));
     let all = of(&[
         ("HF_HOME", "/f"),

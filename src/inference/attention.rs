@@ -4,11 +4,13 @@
 //! meets 16 keys per instruction; values lie row by row. Every query's result
 //! depends on its own sequence only, down to the last bit.
 
-use super::{host::exp, instructions::Instructions, pack::Pack};
+use super::{
+    attention_kernel::{self, Part},
+    instructions::Instructions,
+    lanes::LANES,
+    pack::Pack,
+};
 use rayon::prelude::*;
-
-/// Keys per tile, and values per vector.
-const LANES: usize = 16;
 
 /// Query rows per task.
 const BLOCK: usize = 16;
@@ -124,7 +126,8 @@ impl HostCache {
     /// Bytes that sequences of these many tokens take.
     pub fn bytes(&self, capacities: &[usize]) -> usize {
         let padded = self.heads.dim.next_multiple_of(LANES);
-        let per_token = self.layers * self.heads.keys * (self.heads.dim + padded) * size_of::<f32>();
+        let per_token =
+            self.layers * self.heads.keys * (self.heads.dim + padded) * size_of::<f32>();
         capacities
             .iter()
             .map(|capacity| capacity.next_multiple_of(LANES) * per_token)
@@ -159,7 +162,27 @@ impl HostCache {
                 return;
             };
             self.prepare_queries(qkv, task, what, scratch);
-            run(self.instructions, scratch, slot, task, what, self.heads);
+            let layer = &slot.layers[what.layer];
+            let positions = slot.tiles * LANES;
+            let of_head = |all: &'_ [f32], width: usize| {
+                let size = positions * width;
+                task.head * size..((task.head + 1) * size).min(all.len())
+            };
+            let padded = dim.next_multiple_of(LANES);
+            attention_kernel::run(
+                self.instructions,
+                &Part {
+                    queries: &scratch.queries,
+                    positions: &scratch.positions,
+                    keys: &layer.keys[of_head(&layer.keys, dim)],
+                    values: &layer.values[of_head(&layer.values, padded)],
+                    dim,
+                    softcap: what.softcap,
+                    window: what.window,
+                },
+                &mut scratch.scores,
+                &mut scratch.out,
+            );
             let group = queries / keys;
             for (index, result) in scratch.out.chunks_exact(dim).enumerate() {
                 let (row, head) = (task.row + index / group, task.head * group + index % group);
@@ -218,10 +241,7 @@ impl HostCache {
         if pack.rows() * keys < 64 {
             self.slots.iter_mut().zip(&span_of_slot).for_each(keep);
         } else {
-            self.slots
-                .par_iter_mut()
-                .zip(&span_of_slot)
-                .for_each(keep);
+            self.slots.par_iter_mut().zip(&span_of_slot).for_each(keep);
         }
     }
 
@@ -308,228 +328,4 @@ fn prepare(
     if scale != 1.0 {
         to.iter_mut().for_each(|value| *value *= scale);
     }
-}
-
-fn run(
-    instructions: Instructions,
-    scratch: &mut Scratch,
-    slot: &Slot,
-    task: &Task,
-    what: &LayerAttention<'_>,
-    heads: Heads,
-) {
-    match instructions {
-        // SAFETY: the CPU has the instructions (they come from
-        // `Instructions::available`).
-        #[cfg(target_arch = "x86_64")]
-        Instructions::Avx512 => unsafe { run_avx512(scratch, slot, task, what, heads) },
-        #[cfg(target_arch = "x86_64")]
-        Instructions::Avx2 => unsafe { run_avx2(scratch, slot, task, what, heads) },
-        Instructions::Portable => run_task::<false>(scratch, slot, task, what, heads),
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn run_avx512(
-    scratch: &mut Scratch,
-    slot: &Slot,
-    task: &Task,
-    what: &LayerAttention<'_>,
-    heads: Heads,
-) {
-    run_task::<true>(scratch, slot, task, what, heads);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn run_avx2(
-    scratch: &mut Scratch,
-    slot: &Slot,
-    task: &Task,
-    what: &LayerAttention<'_>,
-    heads: Heads,
-) {
-    run_task::<true>(scratch, slot, task, what, heads);
-}
-
-#[inline(always)]
-fn run_task<const FMA: bool>(
-    scratch: &mut Scratch,
-    slot: &Slot,
-    task: &Task,
-    what: &LayerAttention<'_>,
-    heads: Heads,
-) {
-    let dim = heads.dim;
-    let padded = dim.next_multiple_of(LANES);
-    let layer = &slot.layers[what.layer];
-    let positions = slot.tiles * LANES;
-    let keys = &layer.keys[task.head * positions * dim..(task.head + 1) * positions * dim];
-    let values = &layer.values[task.head * positions * padded..(task.head + 1) * positions * padded];
-    let count = scratch.positions.len();
-    let mut start = 0;
-    while start < count {
-        let n = match count - start {
-            1 => 1,
-            2 | 3 => 2,
-            4..8 => 4,
-            _ => 8,
-        };
-        let group = Group {
-            queries: &scratch.queries[start * dim..(start + n) * dim],
-            positions: &scratch.positions[start..start + n],
-            out: &mut scratch.out[start * dim..(start + n) * dim],
-            keys,
-            values,
-            dim,
-            padded,
-        };
-        let scores = &mut scratch.scores;
-        match n {
-            1 => group.run::<1, FMA>(scores, what),
-            2 => group.run::<2, FMA>(scores, what),
-            4 => group.run::<4, FMA>(scores, what),
-            _ => group.run::<8, FMA>(scores, what),
-        }
-        start += n;
-    }
-}
-
-/// Some queries of one sequence and one key head.
-struct Group<'a> {
-    queries: &'a [f32],
-    positions: &'a [usize],
-    out: &'a mut [f32],
-    keys: &'a [f32],
-    values: &'a [f32],
-    dim: usize,
-    padded: usize,
-}
-
-#[inline(always)]
-fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FMA { a.mul_add(b, c) } else { a * b + c }
-}
-
-impl Group<'_> {
-    /// Attends with N queries at once.
-    #[inline(always)]
-    fn run<const N: usize, const FMA: bool>(
-        self,
-        scores: &mut Vec<f32>,
-        what: &LayerAttention<'_>,
-    ) {
-        let first_of = |position: usize| {
-            what.window
-                .map_or(0, |window| (position + 1).saturating_sub(window))
-        };
-        let last = self.positions.iter().max().map_or(0, |last| *last);
-        let first = self.positions.iter().min().map_or(0, |p| first_of(*p));
-        let first_tile = first / LANES;
-        let tiles = last / LANES + 1 - first_tile;
-        let width = tiles * LANES;
-        scores.resize(N * width, 0.0);
-        self.score::<N, FMA>(scores, first_tile, tiles);
-        let mut factors = [0.0; N];
-        for (n, factor) in factors.iter_mut().enumerate() {
-            let position = self.positions[n];
-            let seen = first_of(position) - first_tile * LANES..position + 1 - first_tile * LANES;
-            let sum = soften(&mut scores[n * width..(n + 1) * width], seen, what.softcap);
-            *factor = 1.0 / sum;
-        }
-        let end = last + 1 - first_tile * LANES;
-        self.mix::<N, FMA>(scores, width, first_tile * LANES, end, &factors);
-    }
-
-    /// Products of N queries with all keys of these tiles.
-    #[inline(always)]
-    fn score<const N: usize, const FMA: bool>(
-        &self,
-        scores: &mut [f32],
-        first_tile: usize,
-        tiles: usize,
-    ) {
-        let dim = self.dim;
-        let queries: [&[f32]; N] = std::array::from_fn(|n| &self.queries[n * dim..(n + 1) * dim]);
-        for tile in 0..tiles {
-            let start = (first_tile + tile) * dim * LANES;
-            let keys = &self.keys[start..start + dim * LANES];
-            let mut sums = [[0.0_f32; LANES]; N];
-            for (d, keys) in keys.chunks_exact(LANES).enumerate() {
-                for n in 0..N {
-                    let query = queries[n][d];
-                    for lane in 0..LANES {
-                        sums[n][lane] = multiply_add::<FMA>(query, keys[lane], sums[n][lane]);
-                    }
-                }
-            }
-            for n in 0..N {
-                let at = (n * tiles + tile) * LANES;
-                scores[at..at + LANES].copy_from_slice(&sums[n]);
-            }
-        }
-    }
-
-    /// Values weighted by N rows of scores.
-    #[inline(always)]
-    fn mix<const N: usize, const FMA: bool>(
-        self,
-        scores: &[f32],
-        width: usize,
-        first: usize,
-        end: usize,
-        factors: &[f32; N],
-    ) {
-        let rows: [&[f32]; N] = std::array::from_fn(|n| &scores[n * width..n * width + end]);
-        for start in (0..self.dim).step_by(LANES) {
-            let mut sums = [[0.0_f32; LANES]; N];
-            for j in 0..end {
-                let at = (first + j) * self.padded + start;
-                let values = &self.values[at..at + LANES];
-                for n in 0..N {
-                    let weight = rows[n][j];
-                    for lane in 0..LANES {
-                        sums[n][lane] = multiply_add::<FMA>(weight, values[lane], sums[n][lane]);
-                    }
-                }
-            }
-            let take = LANES.min(self.dim - start);
-            for n in 0..N {
-                let out = &mut self.out[n * self.dim + start..n * self.dim + start + take];
-                for (out, sum) in out.iter_mut().zip(&sums[n]) {
-                    *out = sum * factors[n];
-                }
-            }
-        }
-    }
-}
-
-/// Turns scores into weights in place, 0 outside of `seen`, and returns their
-/// sum. Sums run in 16 lanes from a multiple of 16, so that they do not depend
-/// on where a block of queries begins.
-#[inline(always)]
-fn soften(scores: &mut [f32], seen: std::ops::Range<usize>, softcap: Option<f32>) -> f32 {
-    if let Some(cap) = softcap {
-        for score in &mut scores[seen.clone()] {
-            *score = cap * (*score / cap).tanh();
-        }
-    }
-    let mut highest = f32::NEG_INFINITY;
-    for score in &scores[seen.clone()] {
-        // Not `max`, which would hide a NaN.
-        if *score > highest || score.is_nan() {
-            highest = *score;
-        }
-    }
-    scores[..seen.start].fill(f32::NEG_INFINITY);
-    scores[seen.end..].fill(f32::NEG_INFINITY);
-    let mut sums = [0.0_f32; LANES];
-    for chunk in scores.chunks_exact_mut(LANES) {
-        for (sum, score) in sums.iter_mut().zip(chunk) {
-            *score = exp(*score - highest);
-            *sum += *score;
-        }
-    }
-    sums.iter().sum()
 }

@@ -70,8 +70,10 @@ impl DeviceCache {
         self.used = capacities.len();
         let shape = (self.used, self.heads.keys, self.capacity, self.heads.dim);
         for _ in 0..self.layers {
-            self.keys.push(Tensor::zeros(shape, self.dtype, &self.device)?);
-            self.values.push(Tensor::zeros(shape, self.dtype, &self.device)?);
+            self.keys
+                .push(Tensor::zeros(shape, self.dtype, &self.device)?);
+            self.values
+                .push(Tensor::zeros(shape, self.dtype, &self.device)?);
         }
         Ok(())
     }
@@ -103,7 +105,7 @@ impl DeviceCache {
         let last = self.used - 1;
         if slot != last {
             for tensor in self.keys.iter().chain(&self.values) {
-                let moved = tensor.narrow(0, last, 1)?.copy()?;
+                let moved = tensor.narrow(0, last, 1)?.force_contiguous()?;
                 tensor.slice_set(&moved, 0, slot)?;
             }
         }
@@ -175,9 +177,8 @@ impl DeviceCache {
             .spans
             .iter()
             .flat_map(|span| {
-                (0..keys).map(move |head| {
-                    ((span.slot * keys + head) * self.capacity + span.past) as u32
-                })
+                (0..keys)
+                    .map(move |head| ((span.slot * keys + head) * self.capacity + span.past) as u32)
             })
             .collect();
         let places = Tensor::from_vec(places, (count * keys, 1), &self.device)?
@@ -186,7 +187,12 @@ impl DeviceCache {
         let flat = |cache: &Tensor| cache.flatten(0, 2);
         flat(all_keys)?.scatter_set(&places, &key.reshape((count * keys, dim))?, 0)?;
         flat(all_values)?.scatter_set(&places, &value.reshape((count * keys, dim))?, 0)?;
-        let length = pack.spans.iter().map(|span| span.past + 1).max().unwrap_or(0);
+        let length = pack
+            .spans
+            .iter()
+            .map(|span| span.past + 1)
+            .max()
+            .unwrap_or(0);
         let mask: Vec<f32> = pack
             .spans
             .iter()
@@ -239,7 +245,11 @@ impl DeviceCache {
                         let position = span.past + start + row;
                         let first = what.window.map_or(0, |w| (position + 1).saturating_sub(w));
                         (0..length).map(move |at| {
-                            if (first..=position).contains(&at) { 0.0 } else { MASKED }
+                            if (first..=position).contains(&at) {
+                                0.0
+                            } else {
+                                MASKED
+                            }
                         })
                     })
                     .collect();
@@ -251,13 +261,8 @@ impl DeviceCache {
                     .permute((1, 2, 0, 3))?
                     .contiguous()?;
                 let seen = |cache: &Tensor| slot(cache)?.squeeze(0)?.narrow(1, 0, length);
-                let mixed = self.mix_grouped(
-                    &query,
-                    &seen(all_keys)?,
-                    &seen(all_values)?,
-                    &mask,
-                    what,
-                )?;
+                let mixed =
+                    self.mix_grouped(&query, &seen(all_keys)?, &seen(all_values)?, &mask, what)?;
                 results.push(
                     mixed
                         .permute((2, 0, 1, 3))?

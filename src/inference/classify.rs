@@ -6,8 +6,11 @@ use candle_core::Error;
 /// A failure while a model is loaded.
 pub fn at_load(what: &str, error: &Error) -> Failure {
     let class = device_class(error).unwrap_or(FailureClass::Permanent);
-    Failure::new(class, format!("{what} can not be loaded: {}", innermost(error)))
-        .with_detail(error.to_string())
+    Failure::new(
+        class,
+        format!("{what} can not be loaded: {}", innermost(error)),
+    )
+    .with_detail(error.to_string())
 }
 
 /// A failure while a batch runs.

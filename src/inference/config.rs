@@ -151,7 +151,9 @@ impl Keys<'_> {
     }
 
     fn usize(&self, key: &str) -> Option<usize> {
-        self.get(key)?.as_u64().and_then(|n| usize::try_from(n).ok())
+        self.get(key)?
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok())
     }
 
     fn need(&self, key: &str) -> Result<usize, Failure> {
@@ -186,7 +188,7 @@ impl Keys<'_> {
             Some(n) => n,
             None => heads,
         };
-        if kv_heads == 0 || heads % kv_heads != 0 {
+        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
             return Err(permanent(format!(
                 "config.json: num_attention_heads ({heads}) is no multiple of num_key_value_heads ({kv_heads})"
             )));
@@ -195,7 +197,7 @@ impl Keys<'_> {
             Some(n) => n,
             None => hidden / heads,
         };
-        if head_dim == 0 || head_dim % 2 != 0 {
+        if head_dim == 0 || !head_dim.is_multiple_of(2) {
             return Err(permanent(format!(
                 "config.json: a head width of {head_dim} is not possible"
             )));
@@ -294,10 +296,10 @@ impl Keys<'_> {
             .map(|types| types.iter().filter_map(Value::as_str).collect());
         let slides = |layer: usize| match (&types, family) {
             (Some(types), _) if types.len() == count => types[layer] == "sliding_attention",
-            (_, "gemma2") => layer % 2 == 0,
+            (_, "gemma2") => layer.is_multiple_of(2),
             (_, "gemma3" | "gemma3_text") => {
                 let pattern = self.usize("sliding_window_pattern").unwrap_or(6).max(1);
-                (layer + 1) % pattern != 0
+                !(layer + 1).is_multiple_of(pattern)
             }
             (_, "qwen2" | "qwen3") => layer >= self.usize("max_window_layers").unwrap_or(count),
             (_, "smollm3") => false,
@@ -315,7 +317,7 @@ impl Keys<'_> {
             } else if no_rope.len() == count {
                 no_rope[layer] == 1
             } else {
-                (layer + 1) % interval != 0
+                !(layer + 1).is_multiple_of(interval)
             }
         };
         Ok((0..count)
@@ -361,8 +363,7 @@ impl Keys<'_> {
             Ok(RopeConfig {
                 dim: (head_dim as f64 * partial) as usize / 2 * 2,
                 theta,
-                scaling: RopeScaling::parse(scaling, original, max_positions)
-                    .map_err(permanent)?,
+                scaling: RopeScaling::parse(scaling, original, max_positions).map_err(permanent)?,
             })
         };
         let theta = self.f64("rope_theta").unwrap_or(default_theta);
@@ -376,10 +377,7 @@ impl Keys<'_> {
                     .unwrap_or(10_000.0),
                 scaling: RopeScaling::None,
             };
-            Ok(vec![
-                make(nested("full_attention"), theta)?,
-                local,
-            ])
+            Ok(vec![make(nested("full_attention"), theta)?, local])
         } else {
             // transformers 5 may nest the values by layer type here too.
             Ok(vec![make(

@@ -1,192 +1,58 @@
 use super::{
-    attention::{Heads, HostCache, LayerAttention, Rope},
+    attention::{HostCache, LayerAttention, Rope},
     attention_device::{DeviceCache, LayerTensors},
     config::{Activation, LayerKind, ModelConfig},
     host,
-    linear::{Linear, Precision, Stored, float_name},
+    linear::{Linear, Stored},
     matrix::PackedMatrix,
     pack::Pack,
     rope::RopeTable,
-    weights::Weights,
 };
-use crate::domain::{Failure, FailureClass};
 use candle_core::{DType, Device, Result, Tensor};
-use rayon::prelude::*;
 use std::sync::Arc;
 
 /// The embedding table.
-enum Embedding {
+pub(super) enum Embedding {
     /// `[vocab, hidden]` on the device.
     Table(Tensor),
     /// Shared with the head.
     Packed(Arc<PackedMatrix>),
 }
 
-struct Layer {
-    kind: LayerKind,
-    attention_norm: Tensor,
-    qkv: Linear,
-    qk_norm: Option<(Tensor, Tensor)>,
-    output: Linear,
-    after_attention: Option<Tensor>,
-    feed_norm: Tensor,
-    gate_up: Linear,
-    down: Linear,
-    after_feed: Option<Tensor>,
+pub(super) struct Layer {
+    pub(super) kind: LayerKind,
+    pub(super) attention_norm: Tensor,
+    pub(super) qkv: Linear,
+    pub(super) qk_norm: Option<(Tensor, Tensor)>,
+    pub(super) output: Linear,
+    pub(super) after_attention: Option<Tensor>,
+    pub(super) feed_norm: Tensor,
+    pub(super) gate_up: Linear,
+    pub(super) down: Linear,
+    pub(super) after_feed: Option<Tensor>,
 }
 
 /// Keys and values of the running sequences.
-enum Cache {
+pub(super) enum Cache {
     Host(HostCache),
     Device(DeviceCache),
 }
 
-/// How weights are kept and computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
-    /// The type of activations, norms and biases.
-    pub compute: DType,
-    /// How the linear layers' weights are kept.
-    pub precision: Precision,
-    /// Attend with candle's operations even on the processor.
-    pub tensor_attention: bool,
-}
-
 /// A decoder-only transformer over ragged packs of tokens.
 pub struct Decoder {
-    config: ModelConfig,
-    device: Device,
-    compute: DType,
-    embedding: Embedding,
-    layers: Vec<Layer>,
-    norm: Tensor,
-    head: Linear,
-    ropes: Vec<RopeTable>,
-    cache: Cache,
-    stored: Vec<(String, Stored)>,
+    pub(super) config: ModelConfig,
+    pub(super) device: Device,
+    pub(super) compute: DType,
+    pub(super) embedding: Embedding,
+    pub(super) layers: Vec<Layer>,
+    pub(super) norm: Tensor,
+    pub(super) head: Linear,
+    pub(super) ropes: Vec<RopeTable>,
+    pub(super) cache: Cache,
+    pub(super) stored: Vec<(String, Stored)>,
 }
 
 impl Decoder {
-    /// Loads the weights.
-    ///
-    /// # Errors
-    /// One sentence (class `permanent`) with the tensor's name when one is
-    /// missing or has a wrong shape; the device's failure when it has no room.
-    pub fn load(
-        config: ModelConfig,
-        weights: &Weights,
-        layout: Layout,
-        device: &Device,
-    ) -> std::result::Result<Self, Failure> {
-        let loader = Loader {
-            config: &config,
-            weights,
-            layout,
-            device,
-        };
-        let prefix = config.prefix;
-        let layers = (0..config.layers.len())
-            .into_par_iter()
-            .map(|index| loader.layer(index))
-            .collect::<std::result::Result<Vec<_>, Failure>>()?;
-        let norm = loader.norm(&format!("{prefix}.norm.weight"), config.hidden)?;
-        let table_name = format!("{prefix}.embed_tokens.weight");
-        let table = weights.tensor(&table_name, &[config.vocab, config.hidden])?;
-        let head_name = if prefix == "model" {
-            "lm_head.weight"
-        } else {
-            "language_model.lm_head.weight"
-        };
-        let tied = config.tied.unwrap_or_else(|| !weights.has(head_name));
-        let (head_weights, head_name) = if tied {
-            (table.clone(), table_name.as_str())
-        } else {
-            (
-                weights.tensor(head_name, &[config.vocab, config.hidden])?,
-                head_name,
-            )
-        };
-        let head = Linear::new(&head_weights, None, layout.precision, device)
-            .map_err(|error| loader.failure(head_name, &error))?;
-        drop(head_weights);
-        let mut stored = Vec::new();
-        let embedding = match head.packed() {
-            Some(packed) if tied => Embedding::Packed(packed),
-            _ => {
-                let keep = match layout.precision {
-                    Precision::Float(dtype) => dtype,
-                    // Look-ups cost nothing: the table stays as it came.
-                    _ => table.dtype(),
-                };
-                let table = table
-                    .to_dtype(keep)
-                    .and_then(|table| table.to_device(device))
-                    .map_err(|error| loader.failure(&table_name, &error))?;
-                let count = config.vocab * config.hidden;
-                stored.push((
-                    table_name.clone(),
-                    Stored {
-                        kind: float_name(keep),
-                        weights: count,
-                        bytes: count * keep.size_in_bytes(),
-                    },
-                ));
-                Embedding::Table(table)
-            }
-        };
-        let head_label = if tied && stored.is_empty() {
-            table_name
-        } else {
-            "lm_head.weight".to_owned()
-        };
-        stored.push((head_label, head.stored().clone()));
-        for (index, layer) in layers.iter().enumerate() {
-            let parts = [
-                ("self_attn.qkv_proj", &layer.qkv),
-                ("self_attn.o_proj", &layer.output),
-                ("mlp.gate_up_proj", &layer.gate_up),
-                ("mlp.down_proj", &layer.down),
-            ];
-            for (name, linear) in parts {
-                let name = format!("{prefix}.layers.{index}.{name}.weight");
-                stored.push((name, linear.stored().clone()));
-            }
-        }
-        let ropes = config
-            .ropes
-            .iter()
-            .map(RopeTable::new)
-            .collect::<std::result::Result<Vec<_>, String>>()
-            .map_err(|message| Failure::new(FailureClass::Permanent, message))?;
-        let heads = Heads {
-            queries: config.heads,
-            keys: config.kv_heads,
-            dim: config.head_dim,
-        };
-        let cache = if device.is_cpu() && !layout.tensor_attention {
-            Cache::Host(HostCache::new(heads, config.layers.len()))
-        } else {
-            Cache::Device(DeviceCache::new(
-                heads,
-                config.layers.len(),
-                layout.compute,
-                device.clone(),
-            ))
-        };
-        Ok(Self {
-            config,
-            device: device.clone(),
-            compute: layout.compute,
-            embedding,
-            layers,
-            norm,
-            head,
-            ropes,
-            cache,
-            stored,
-        })
-    }
-
     /// The configuration.
     pub const fn config(&self) -> &ModelConfig {
         &self.config
@@ -287,7 +153,9 @@ impl Decoder {
         let wanted = Tensor::from_slice(&pack.wanted, pack.wanted.len(), &self.device)?;
         let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
-            let qkv = layer.qkv.forward(&self.normed(&x, &layer.attention_norm)?)?;
+            let qkv = layer
+                .qkv
+                .forward(&self.normed(&x, &layer.attention_norm)?)?;
             let eps = self.config.norm_eps as f32;
             let attended = match &mut self.cache {
                 Cache::Host(cache) => {
@@ -301,7 +169,11 @@ impl Decoder {
                         eps,
                         rope: layer.kind.rope.map(|rope| {
                             let (half, cos, sin) = &ropes[rope];
-                            Rope { half: *half, cos, sin }
+                            Rope {
+                                half: *half,
+                                cos,
+                                sin,
+                            }
                         }),
                         scale: self.config.query_scale as f32,
                         softcap: self.config.attention_softcap.map(|cap| cap as f32),
@@ -413,126 +285,5 @@ impl Decoder {
             Activation::Gelu => gate.gelu_erf()?,
         };
         gate * up
-    }
-}
-
-/// Turns tensors into layers.
-struct Loader<'a> {
-    config: &'a ModelConfig,
-    weights: &'a Weights,
-    layout: Layout,
-    device: &'a Device,
-}
-
-type Loaded<T> = std::result::Result<T, Failure>;
-
-impl Loader<'_> {
-    fn layer(&self, index: usize) -> Loaded<Layer> {
-        let config = self.config;
-        let name = |part: &str| format!("{}.layers.{index}.{part}", config.prefix);
-        let (queries, keys) = (
-            config.heads * config.head_dim,
-            config.kv_heads * config.head_dim,
-        );
-        let qkv_parts = if config.fused {
-            vec![("self_attn.qkv_proj", queries + 2 * keys)]
-        } else {
-            vec![
-                ("self_attn.q_proj", queries),
-                ("self_attn.k_proj", keys),
-                ("self_attn.v_proj", keys),
-            ]
-        };
-        let gate_up_parts = if config.fused {
-            vec![("mlp.gate_up_proj", 2 * config.intermediate)]
-        } else {
-            vec![
-                ("mlp.gate_proj", config.intermediate),
-                ("mlp.up_proj", config.intermediate),
-            ]
-        };
-        let full = |parts: Vec<(&str, usize)>| {
-            parts
-                .into_iter()
-                .map(|(part, rows)| (name(part), rows))
-                .collect::<Vec<_>>()
-        };
-        let norm = |part: &str| self.norm(&name(&format!("{part}.weight")), config.hidden);
-        let optional = |part: &str| config.post_norms.then(|| norm(part)).transpose();
-        let head_norm = |part: &str| self.norm(&name(part), config.head_dim);
-        Ok(Layer {
-            kind: config.layers[index],
-            attention_norm: norm("input_layernorm")?,
-            qkv: self.linear(&full(qkv_parts), config.hidden, config.qkv_bias)?,
-            qk_norm: if config.qk_norm {
-                Some((
-                    head_norm("self_attn.q_norm.weight")?,
-                    head_norm("self_attn.k_norm.weight")?,
-                ))
-            } else {
-                None
-            },
-            output: self.linear(
-                &full(vec![("self_attn.o_proj", config.hidden)]),
-                queries,
-                config.output_bias,
-            )?,
-            after_attention: optional("post_attention_layernorm")?,
-            feed_norm: norm(if config.post_norms {
-                "pre_feedforward_layernorm"
-            } else {
-                "post_attention_layernorm"
-            })?,
-            gate_up: self.linear(&full(gate_up_parts), config.hidden, config.mlp_bias)?,
-            down: self.linear(
-                &full(vec![("mlp.down_proj", config.hidden)]),
-                config.intermediate,
-                config.mlp_bias,
-            )?,
-            after_feed: optional("post_feedforward_layernorm")?,
-        })
-    }
-
-    /// One linear layer of one or more tensors, one below the other.
-    fn linear(&self, parts: &[(String, usize)], inputs: usize, bias: bool) -> Loaded<Linear> {
-        let named = |end: &str| {
-            parts
-                .iter()
-                .map(|(name, rows)| (format!("{name}.{end}"), *rows))
-                .collect::<Vec<_>>()
-        };
-        let label = parts.first().map_or("", |(name, _)| name.as_str());
-        let weights = self.weights.stacked(&named("weight"), &[inputs])?;
-        let bias = if bias {
-            let bias = self
-                .weights
-                .stacked(&named("bias"), &[])?
-                .to_dtype(self.layout.compute)
-                .and_then(|bias| bias.to_device(self.device))
-                .map_err(|error| self.failure(label, &error))?;
-            Some(bias)
-        } else {
-            None
-        };
-        Linear::new(&weights, bias, self.layout.precision, self.device)
-            .map_err(|error| self.failure(label, &error))
-    }
-
-    fn norm(&self, name: &str, width: usize) -> Loaded<Tensor> {
-        let weights = self.weights.tensor(name, &[width])?;
-        let make = || {
-            let weights = weights.to_dtype(DType::F32)?;
-            let weights = if self.config.norm_plus_one {
-                (weights + 1.0)?
-            } else {
-                weights
-            };
-            weights.to_dtype(self.layout.compute)?.to_device(self.device)
-        };
-        make().map_err(|error| self.failure(name, &error))
-    }
-
-    fn failure(&self, name: &str, error: &candle_core::Error) -> Failure {
-        super::classify::at_load(name, error)
     }
 }

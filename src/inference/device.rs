@@ -64,8 +64,9 @@ impl Device {
                     format!("the device {self} can not be opened: {error}"),
                 )
             }),
-            Self::Auto if cfg!(feature = "cuda") => Ok(candle_core::Device::new_cuda(0)
-                .unwrap_or(candle_core::Device::Cpu)),
+            Self::Auto if cfg!(feature = "cuda") => {
+                Ok(candle_core::Device::new_cuda(0).unwrap_or(candle_core::Device::Cpu))
+            }
             Self::Auto => Ok(candle_core::Device::Cpu),
         }
     }
@@ -107,7 +108,8 @@ pub(super) fn trim(device: &candle_core::Device) -> candle_core::Result<()> {
         // SAFETY: the pool is the device's own default pool, which lives as
         // long as the device; trimming frees only what nobody uses.
         unsafe {
-            let pool = cudarc::driver::result::device::get_default_mem_pool(context.cu_device()).w()?;
+            let pool =
+                cudarc::driver::result::device::get_default_mem_pool(context.cu_device()).w()?;
             cudarc::driver::result::mem_pool::trim_to(pool, 0).w()?;
         }
     }

@@ -1,10 +1,10 @@
 use super::{
     LoadOptions, classify,
     config::ModelConfig,
-    decoder::{Decoder, Layout},
-    device,
-    host,
+    decoder::Decoder,
+    device, host,
     linear::Precision,
+    loader::Layout,
     memory,
     pack::Pack,
     sampling::{Sampler, greedy},
@@ -150,7 +150,9 @@ impl Engine {
         while !waiting.is_empty() {
             let (pack, ready) = self.prefill_pack(&mut waiting);
             if let Some(logits) = self.forward(&pack)? {
-                let values = logits.to_vec2::<f32>().map_err(|e| classify::in_batch(&e))?;
+                let values = logits
+                    .to_vec2::<f32>()
+                    .map_err(|e| classify::in_batch(&e))?;
                 for (sequence, values) in ready.iter().zip(values) {
                     rows[sequence.idx] = values;
                 }
@@ -214,9 +216,7 @@ impl Engine {
     /// The next piece of the waiting prompts, and the sequences whose prompts
     /// it completes.
     fn prefill_pack(&self, waiting: &mut VecDeque<Sequence>) -> (Pack, Vec<Sequence>) {
-        let budget = self
-            .options
-            .prefill_tokens(self.decoder.device().is_cpu());
+        let budget = self.options.prefill_tokens(self.decoder.device().is_cpu());
         let mut pack = Pack::default();
         let mut ready = Vec::new();
         while pack.rows() < budget
@@ -483,7 +483,11 @@ fn choose(
                 .map(pick)
                 .collect()
         } else {
-            sequences.iter().zip(values.chunks_exact(vocab)).map(pick).collect()
+            sequences
+                .iter()
+                .zip(values.chunks_exact(vocab))
+                .map(pick)
+                .collect()
         })
     })
 }

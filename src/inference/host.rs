@@ -1,6 +1,7 @@
 //! Loops over f32 values in host memory, where candle's own operations are
 //! slow or missing.
 
+use super::lanes::exp;
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
 
@@ -15,24 +16,6 @@ pub fn with_f32<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Resu
         }
         _ => bail!("expected f32 values in host memory"),
     }
-}
-
-/// `exp` by a polynomial: about 2 ulp, and the compiler turns it into vector
-/// instructions. Below -87 it is 0.
-#[inline(always)]
-pub fn exp(x: f32) -> f32 {
-    let clamped = x.clamp(-87.3, 88.3);
-    // x = n ln 2 + r, with ln 2 in two parts so that r is exact.
-    let n = (clamped * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
-    let r = (clamped - n * 0.693_359_4) - n * -2.121_944_4e-4;
-    let mut p = 1.987_569_1e-4;
-    p = p * r + 1.398_2e-3;
-    p = p * r + 8.333_452e-3;
-    p = p * r + 4.166_579_6e-2;
-    p = p * r + 1.666_666_5e-1;
-    p = p * r + 0.5;
-    let value = (p * r * r + r + 1.0) * f32::from_bits(((n as i32 + 127) << 23) as u32);
-    if x < -87.3 { 0.0 } else { value }
 }
 
 /// `silu(gate) * up` for rows of `[gate | up]`: `[rows, 2 n]` to `[rows, n]`.

@@ -3,7 +3,8 @@ use candle_core::{
     DType, Device, Module, Result, Tensor,
     quantized::{GgmlDType, QMatMul, QTensor},
 };
-use std::sync::Arc;
+use rayon::prelude::*;
+use std::{ops::Range, sync::Arc};
 
 /// What the weights of a linear layer became in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +22,9 @@ enum Store {
     Packed(Arc<PackedMatrix>),
     /// `[outputs, inputs]`, any float type, by candle's matmul.
     Dense(Tensor),
-    /// Quantised blocks; inputs are padded with zeros to this width.
-    Quantized { matmul: QMatMul, width: usize },
+    /// Quantised blocks: the outputs in parts, one below the other; inputs
+    /// are padded with zeros to this width.
+    Quantized { parts: Vec<QMatMul>, width: usize },
 }
 
 /// How the weights of a linear layer are to be kept.
@@ -124,12 +126,22 @@ impl Linear {
                 return Tensor::from_vec(y, (rows, packed.outputs()), x.device());
             }
             Store::Dense(weights) => x.matmul(&weights.t()?)?,
-            Store::Quantized { matmul, width } => {
+            Store::Quantized { parts, width } => {
                 let missing = width - x.dim(1)?;
-                if missing == 0 {
-                    matmul.forward(&x.contiguous()?)?
+                let x = if missing == 0 {
+                    x.contiguous()?
                 } else {
-                    matmul.forward(&x.pad_with_zeros(1, 0, missing)?)?
+                    x.pad_with_zeros(1, 0, missing)?
+                };
+                match parts.as_slice() {
+                    [matmul] => matmul.forward(&x)?,
+                    parts => {
+                        let results = parts
+                            .par_iter()
+                            .map(|matmul| matmul.forward(&x))
+                            .collect::<Result<Vec<_>>>()?;
+                        Tensor::cat(&results, 1)?
+                    }
                 }
             }
         };
@@ -144,7 +156,11 @@ impl Linear {
 /// as the padding costs at most a quarter.
 const fn four_bit_width(inputs: usize) -> Option<usize> {
     let padded = inputs.next_multiple_of(256);
-    if padded * 4 <= inputs * 5 { Some(padded) } else { None }
+    if padded * 4 <= inputs * 5 {
+        Some(padded)
+    } else {
+        None
+    }
 }
 
 fn quantized(
@@ -152,7 +168,7 @@ fn quantized(
     kind: GgmlDType,
     device: &Device,
 ) -> Result<(Store, &'static str, usize)> {
-    let (_, inputs) = weights.dims2()?;
+    let (outputs, inputs) = weights.dims2()?;
     // Q8_0 has blocks of 32, but the fast kernels want multiples of 256.
     let width = four_bit_width(inputs).unwrap_or(inputs.next_multiple_of(32));
     let weights = weights.to_dtype(DType::F32)?;
@@ -161,15 +177,56 @@ fn quantized(
     } else {
         weights.pad_with_zeros(1, 0, width - inputs)?
     };
-    let tensor = if device.is_cpu() {
-        QTensor::quantize(&weights, kind)?
+    let mut bytes = 0;
+    let mut parts = Vec::new();
+    for rows in parts_of(outputs, device) {
+        // Quantising takes all values behind a tensor, so a view is copied.
+        let part = weights
+            .narrow(0, rows.start, rows.len())?
+            .force_contiguous()?;
+        let tensor = if device.is_cpu() {
+            QTensor::quantize(&part, kind)?
+        } else {
+            QTensor::quantize_onto(&part, kind, device)?
+        };
+        bytes += tensor.storage_size_in_bytes();
+        parts.push(QMatMul::from_arc(Arc::new(tensor))?);
+    }
+    let name = if kind == GgmlDType::Q4K {
+        "Q4_K"
     } else {
-        QTensor::quantize_onto(&weights, kind, device)?
+        "Q8_0"
     };
-    let bytes = tensor.storage_size_in_bytes();
-    let name = if kind == GgmlDType::Q4K { "Q4_K" } else { "Q8_0" };
-    let matmul = QMatMul::from_arc(Arc::new(tensor))?;
-    Ok((Store::Quantized { matmul, width }, name, bytes))
+    Ok((Store::Quantized { parts, width }, name, bytes))
+}
+
+/// How the outputs of a quantised layer are divided.
+///
+/// The fast kernels want multiples of 16 outputs, so what is left over is a
+/// part of its own. candle's own threads wait for each other by spinning,
+/// which stands still when the processor is shared: where they are switched
+/// off (`CANDLE_NUM_THREADS=1`), rayon's threads take a part each instead.
+fn parts_of(outputs: usize, device: &Device) -> Vec<Range<usize>> {
+    let even = outputs / 16 * 16;
+    if !device.is_cpu() || even == 0 {
+        return std::iter::once(0..outputs).collect();
+    }
+    let is_off = std::env::var("CANDLE_NUM_THREADS").is_ok_and(|threads| threads.trim() == "1");
+    let threads = if is_off {
+        rayon::current_num_threads()
+    } else {
+        1
+    };
+    let rows = if even >= 64 * threads {
+        even.div_ceil(threads).next_multiple_of(16)
+    } else {
+        even
+    };
+    (0..even)
+        .step_by(rows)
+        .map(|start| start..even.min(start + rows))
+        .chain((even < outputs).then_some(even..outputs))
+        .collect()
 }
 
 /// The name of a float type in reports.

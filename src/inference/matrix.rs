@@ -116,13 +116,7 @@ impl PackedMatrix {
                             sums[..width].copy_from_slice(line(r));
                             sums[width..].fill(0.0);
                         }
-                        kernel.run(
-                            &x[row * inputs + depth..],
-                            inputs,
-                            part,
-                            count,
-                            &mut block,
-                        );
+                        kernel.run(&x[row * inputs + depth..], inputs, part, count, &mut block);
                         for r in 0..count {
                             line(r).copy_from_slice(&block[r * PANEL..r * PANEL + width]);
                         }
@@ -151,7 +145,14 @@ struct Kernel(Instructions);
 
 impl Kernel {
     /// Adds `count` rows of `x` (at `stride`) times a panel part to `sums`.
-    fn run(self, x: &[f32], stride: usize, panel: &[f32], count: usize, sums: &mut [f32; ROWS * PANEL]) {
+    fn run(
+        self,
+        x: &[f32],
+        stride: usize,
+        panel: &[f32],
+        count: usize,
+        sums: &mut [f32; ROWS * PANEL],
+    ) {
         let depth = panel.len() / PANEL;
         assert!(count <= ROWS && (count == 0 || x.len() >= (count - 1) * stride + depth));
         match self.0 {

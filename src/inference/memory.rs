@@ -51,7 +51,10 @@ pub fn memory_estimate(
         _ => bits / 8 + 2 * table,
     };
     let value = if on_cpu { 4 } else { 2 };
-    let rows = options.prefill_tokens(on_cpu).min(batch * tokens).max(batch);
+    let rows = options
+        .prefill_tokens(on_cpu)
+        .min(batch * tokens)
+        .max(batch);
     let widest = config.qkv_rows().max(3 * config.intermediate) + 4 * config.hidden;
     MemoryEstimate {
         weights,

@@ -13,6 +13,7 @@
 
 mod attention;
 mod attention_device;
+mod attention_kernel;
 mod classify;
 mod config;
 mod decoder;
@@ -20,7 +21,9 @@ mod device;
 mod engine;
 mod host;
 mod instructions;
+mod lanes;
 mod linear;
+mod loader;
 mod matrix;
 mod memory;
 mod pack;

@@ -38,7 +38,11 @@ impl TextModel {
         tokenizer
             .with_truncation(None)
             .map_err(|error| permanent(format!("the tokenizer.json of {label}: {error}")))?;
-        let config = json(label, "tokenizer_config.json", files.tokenizer_config.as_ref())?;
+        let config = json(
+            label,
+            "tokenizer_config.json",
+            files.tokenizer_config.as_ref(),
+        )?;
         let generation = json(
             label,
             "generation_config.json",

@@ -98,9 +98,7 @@ impl Weights {
             )));
         }
         let tensor = match &self.source {
-            Source::Mapped(mapped) => mapped
-                .get(name)
-                .and_then(|view| view.load(&Device::Cpu)),
+            Source::Mapped(mapped) => mapped.get(name).and_then(|view| view.load(&Device::Cpu)),
             Source::Embedded(slice) => slice.load(name, &Device::Cpu),
         }
         .map_err(|error| {
@@ -126,7 +124,9 @@ impl Weights {
         let tensors = parts
             .iter()
             .map(|(name, rows)| {
-                let shape: Vec<usize> = std::iter::once(*rows).chain(inputs.iter().copied()).collect();
+                let shape: Vec<usize> = std::iter::once(*rows)
+                    .chain(inputs.iter().copied())
+                    .collect();
                 self.tensor(name, &shape)
             })
             .collect::<Result<Vec<_>, _>>()?;

@@ -14,7 +14,7 @@ use crate::{
         QuestionsFile, Results, State,
     },
     domain::{
-        Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Phase,
+        Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Passage, Phase,
         Prediction, Question, Retrieved, RunSettings,
     },
     execution::Ending,
@@ -26,6 +26,19 @@ use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
+
+/// Metrics that look at retrieved passages.
+const PASSAGE_METRICS: [&str; 6] = [
+    "answer_in_context",
+    "context_recall",
+    "recall",
+    "hit",
+    "mrr",
+    "ndcg",
+];
+
+/// By question: supporting ids, and the passages of its prompt.
+type Evidence<'a> = BTreeMap<usize, (&'a [String], Option<Vec<Passage>>)>;
 
 /// One experiment of a run, from claimed directory to results.
 pub struct ExperimentRun<'r, 'q> {
@@ -91,6 +104,9 @@ impl ExperimentRun<'_, '_> {
         let verdict = match verdict {
             Ok(verdict) => verdict,
             Err(Stop::Artifact(error)) => self.artifact_failed(&error),
+            Err(Stop::Fail(failure)) if failure.class == FailureClass::Environment => {
+                Verdict::StopStudy(failure)
+            }
             Err(Stop::Fail(failure)) => match self.fail(&mut state, &failure, None) {
                 Ok(()) => Verdict::Next(self.report(&state, Some(failure), start)),
                 Err(error) => self.artifact_failed(&error),
@@ -139,8 +155,7 @@ impl ExperimentRun<'_, '_> {
         let questions = self.questions(state)?;
         let contents = self.dir.records()?;
         for damaged in &contents.damaged {
-            self.ears
-                .remark(&format!("{}: {damaged}", self.spec.name));
+            self.ears.remark(&format!("{}: {damaged}", self.spec.name));
         }
         let mut best = contents.best;
         let outstanding: Vec<&Question> = questions
@@ -222,18 +237,20 @@ impl ExperimentRun<'_, '_> {
     ) -> Result<Verdict, Stop> {
         self.enter(state, Phase::ComputingMetrics)?;
         let predictions = records(questions, best);
-        let supporting: BTreeMap<usize, &[String]> = questions
-            .iter()
-            .map(|question| (question.idx, question.supporting.as_slice()))
-            .collect();
-        let evaluation = metrics::evaluate_with(
-            &self.settings.metrics,
-            &predictions,
-            &|prediction| metrics::Evidence {
-                supporting: supporting.get(&prediction.idx).copied().unwrap_or(&[]),
-                passages: None,
-            },
-        );
+        let evidence = self.evidence(questions)?;
+        let evaluation =
+            metrics::evaluate_with(&self.settings.metrics, &predictions, &|prediction| {
+                let (supporting, passages) = evidence
+                    .get(&prediction.idx)
+                    .map_or((&[][..], None), |(supporting, passages)| {
+                        (*supporting, passages.as_ref())
+                    });
+                metrics::Evidence {
+                    supporting,
+                    passages: passages
+                        .map(|passages| passages.iter().map(|p| p.text.as_str()).collect()),
+                }
+            });
         for (idx, scores) in &evaluation.per_item {
             if let Some(prediction) = best.get_mut(idx) {
                 prediction.metrics.clone_from(scores);
@@ -243,8 +260,8 @@ impl ExperimentRun<'_, '_> {
         self.lease.check()?;
         self.render(questions, best, &evaluation.aggregate)?;
         let before = self.dir.results().ok().flatten();
-        let duration = before.map_or(0.0, |results| results.duration_seconds)
-            + start.elapsed().as_secs_f64();
+        let duration =
+            before.map_or(0.0, |results| results.duration_seconds) + start.elapsed().as_secs_f64();
         self.dir.write_results(&Results::new(
             &self.spec.name,
             &self.dir.path,
@@ -272,6 +289,31 @@ impl ExperimentRun<'_, '_> {
         Ok(Verdict::Next(report))
     }
 
+    /// What metrics over retrieval need: the supporting ids of each question,
+    /// and for RAG the passages again where a metric looks at them.
+    fn evidence<'a>(&mut self, questions: &'a [Question]) -> Result<Evidence<'a>, Stop> {
+        let reads_passages = self.spec.retriever.is_some()
+            && self.settings.metrics.iter().any(|metric| {
+                let name = metric.split('@').next().unwrap_or(metric);
+                PASSAGE_METRICS.contains(&name)
+            });
+        let mut evidence = BTreeMap::new();
+        for question in questions {
+            let passages = if reads_passages {
+                Some(self.shelf.retrieve(
+                    self.spec,
+                    &question.question,
+                    self.resources,
+                    &mut |_| {},
+                )?)
+            } else {
+                None
+            };
+            evidence.insert(question.idx, (question.supporting.as_slice(), passages));
+        }
+        Ok(evidence)
+    }
+
     /// The experiment's questions: what the dataset has now, which must agree
     /// with what was asked before.
     fn questions(&mut self, state: &State) -> Result<Vec<Question>, Stop> {
@@ -290,9 +332,11 @@ impl ExperimentRun<'_, '_> {
             Err(error) => return Err(error.into()),
         };
         if let Some(stored) = &stored {
-            let differs = stored.questions.iter().zip(&dataset.questions).find(|(old, new)| {
-                old.question != new.question || old.expected != new.expected
-            });
+            let differs = stored
+                .questions
+                .iter()
+                .zip(&dataset.questions)
+                .find(|(old, new)| old.question != new.question || old.expected != new.expected);
             if let Some((old, new)) = differs {
                 let message = format!(
                     "{} has changed since this experiment began: question {} was {:?} and is {:?}; \
@@ -317,7 +361,10 @@ impl ExperimentRun<'_, '_> {
     }
 
     /// Retrieves passages and renders prompts.
-    fn ask<'a>(&mut self, outstanding: &[&'a Question]) -> Result<BTreeMap<usize, Asked<'a>>, Stop> {
+    fn ask<'a>(
+        &mut self,
+        outstanding: &[&'a Question],
+    ) -> Result<BTreeMap<usize, Asked<'a>>, Stop> {
         let mut asked = BTreeMap::new();
         let mut remarks = Vec::new();
         for question in outstanding {
@@ -430,8 +477,13 @@ impl ExperimentRun<'_, '_> {
     }
 
     fn count(&self, state: &mut State, questions: &[Question], best: &BTreeMap<usize, Prediction>) {
-        let records = questions.iter().filter_map(|question| best.get(&question.idx));
-        state.predictions_complete = records.clone().filter(|record| record.is_answered()).count();
+        let records = questions
+            .iter()
+            .filter_map(|question| best.get(&question.idx));
+        state.predictions_complete = records
+            .clone()
+            .filter(|record| record.is_answered())
+            .count();
         state.unanswered = records
             .filter(|record| record.outcome() != Outcome::Answered)
             .count();
@@ -452,7 +504,11 @@ impl ExperimentRun<'_, '_> {
             metadata.model = model.clone();
         }
         for (key, count) in counts {
-            let sum = metadata.counts.get(key).and_then(Value::as_u64).unwrap_or(0)
+            let sum = metadata
+                .counts
+                .get(key)
+                .and_then(Value::as_u64)
+                .unwrap_or(0)
                 + count.as_u64().unwrap_or(0);
             metadata.counts.insert(key.clone(), sum.into());
         }

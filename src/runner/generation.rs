@@ -5,7 +5,9 @@ use crate::{
         BatchSize, Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Prediction,
         Question, Retrieved, RunSettings,
     },
-    execution::{BatchPolicy, Effect, Executor, ExecutorSettings, Input, Outcome, Record, RecordKind},
+    execution::{
+        BatchPolicy, Effect, Executor, ExecutorSettings, Input, Outcome, Record, RecordKind,
+    },
     worker::{Reply, Request, WorkerEvent},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -84,7 +86,6 @@ struct Loop<'g, 'a, 'q> {
     last_checkpoint: Instant,
     dirty: bool,
     auto: bool,
-    model: Option<Value>,
     failed_batch: Option<usize>,
     taken_over: Option<ArtifactError>,
     batches: u64,
@@ -144,7 +145,6 @@ impl Generation<'_, '_> {
             last_checkpoint: now,
             dirty: false,
             auto,
-            model: None,
             failed_batch: None,
             taken_over: None,
             batches: 0,
@@ -153,16 +153,17 @@ impl Generation<'_, '_> {
         };
         let outcome = run.run(warm_worker.filter(|_| auto));
         let counts = run.counts();
-        let generated = Generated {
+        let mut generated = Generated {
             outcome,
             learned: run.executor.policy().learned(),
-            model: run.model.take(),
             failed_batch: run.failed_batch,
             taken_over: run.taken_over.take(),
             counts,
+            model: None,
         };
         let next_epoch = run.executor.next_epoch();
         self.supervisor.next_epoch = next_epoch;
+        generated.model = self.supervisor.description();
         if !generated.outcome.worker_reusable {
             self.supervisor.kill_worker();
         }
@@ -364,7 +365,8 @@ impl Loop<'_, '_, '_> {
             RecordKind::Answered { generated, latency } => {
                 self.tokens.0 += generated.tokens_in as u64;
                 self.tokens.1 += generated.tokens_out as u64;
-                prediction.prediction = generated.text;
+                // Models begin an answer with a blank and end it with a line.
+                prediction.prediction = generated.text.trim().to_owned();
                 prediction.tokens_in = generated.tokens_in;
                 prediction.tokens_out = generated.tokens_out;
                 prediction.latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
@@ -405,9 +407,9 @@ impl Loop<'_, '_, '_> {
             }
             WorkerEvent::Garbage(line) => {
                 let line: String = line.chars().take(200).collect();
-                self.generation
-                    .ears
-                    .remark(&format!("the worker said something that is no reply: {line}"));
+                self.generation.ears.remark(&format!(
+                    "the worker said something that is no reply: {line}"
+                ));
                 return;
             }
             WorkerEvent::Reply(reply) => match self.understand(worker, reply, message.at) {
@@ -425,13 +427,12 @@ impl Loop<'_, '_, '_> {
                 description,
             } => {
                 let generation = &mut *self.generation;
-                generation.supervisor.loaded(generation.spec);
+                generation.supervisor.loaded(generation.spec, &description);
                 generation.ears.hear(&Event::ModelLoaded {
                     experiment: generation.spec.name.clone(),
                     seconds,
                     warm: false,
                 });
-                self.model = Some(description);
                 if self.auto {
                     self.ask_batch_size(worker);
                     return None;

@@ -1,14 +1,15 @@
 use crate::domain::ExperimentSpec;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Batch sizes that were found to fit, per model, quantisation, device and
 /// length of the prompts, so that the next experiment starts there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Lessons(BTreeMap<String, usize>);
+pub struct Lessons(BTreeMap<String, BTreeMap<usize, usize>>);
 
 impl Lessons {
     /// Lessons as [`Lessons::to_value`] wrote them; whatever else is ignored.
-    pub fn from_value(value: Option<&serde_json::Value>) -> Self {
+    pub fn from_value(value: Option<&Value>) -> Self {
         Self(
             value
                 .and_then(|value| serde_json::from_value(value.clone()).ok())
@@ -17,17 +18,22 @@ impl Lessons {
     }
 
     /// For `manifest.json`.
-    pub fn to_value(&self) -> serde_json::Value {
-        serde_json::json!(self.0)
+    pub fn to_value(&self) -> Value {
+        json!(self.0)
     }
 
     /// The size that fitted before. `longest` is the length of the longest
-    /// prompt in characters; prompts within a power of two share a lesson.
+    /// prompt in characters. What did not fit with shorter prompts does not
+    /// fit with longer ones, so their lessons count too.
     pub fn recall(&self, spec: &ExperimentSpec, device: &str, longest: usize) -> Option<usize> {
-        self.0.get(&key(spec, device, longest)).copied()
+        self.0
+            .get(&key(spec, device))?
+            .range(..=length(longest))
+            .map(|(_, &size)| size)
+            .min()
     }
 
-    /// Remembers a size, or that the full one fits again.
+    /// Remembers a size; `None`: the full one fits.
     pub fn learn(
         &mut self,
         spec: &ExperimentSpec,
@@ -35,15 +41,22 @@ impl Lessons {
         longest: usize,
         size: Option<usize>,
     ) {
-        let key = key(spec, device, longest);
+        let sizes = self.0.entry(key(spec, device)).or_default();
         match size {
-            Some(size) => self.0.insert(key, size),
-            None => self.0.remove(&key),
-        };
+            Some(size) => {
+                sizes.insert(length(longest), size);
+            }
+            // What fits with these prompts fits with shorter ones.
+            None => sizes.retain(|&known, _| known > length(longest)),
+        }
     }
 }
 
-fn key(spec: &ExperimentSpec, device: &str, longest: usize) -> String {
-    let length = longest.max(1).next_power_of_two();
-    format!("{} {} {device} <={length}", spec.model, spec.quantization)
+fn key(spec: &ExperimentSpec, device: &str) -> String {
+    format!("{} {} {device}", spec.model, spec.quantization)
+}
+
+/// Prompts within a power of two share a lesson.
+fn length(longest: usize) -> usize {
+    longest.max(1).next_power_of_two()
 }

@@ -22,7 +22,8 @@ impl Ears<'_> {
         if let Some(log) = &mut self.log
             && let Err(error) = log.append(event)
         {
-            self.listener.remark(&format!("events are no longer kept: {error}"));
+            self.listener
+                .remark(&format!("events are no longer kept: {error}"));
             self.log = None;
         }
         self.listener.hear(event);

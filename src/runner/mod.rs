@@ -22,8 +22,8 @@ mod signals;
 mod study_run;
 mod supervisor;
 
-pub use memory::{device_memory, weights_in_memory};
 pub use listener::Listener;
+pub use memory::{device_memory, weights_in_memory};
 pub use options::{RunOptions, WorkerProgram};
 pub use plan::{Action, Plan, PlannedExperiment, plan};
 pub use report::{ExperimentReport, RunReport};

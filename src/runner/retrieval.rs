@@ -25,7 +25,11 @@ impl Shelf {
             cache,
             open: HashMap::new(),
             found: HashMap::new(),
-            largest: specs.iter().filter_map(|spec| spec.top_k).max().unwrap_or(0),
+            largest: specs
+                .iter()
+                .filter_map(|spec| spec.top_k)
+                .max()
+                .unwrap_or(0),
         }
     }
 
@@ -71,7 +75,10 @@ fn open(
     tell: &mut dyn FnMut(&str),
 ) -> Result<Box<dyn Retriever>, Failure> {
     let Some(retriever) = &spec.retriever else {
-        return Err(Failure::new(FailureClass::Permanent, "the experiment has no retriever"));
+        return Err(Failure::new(
+            FailureClass::Permanent,
+            "the experiment has no retriever",
+        ));
     };
     let mut resolved = retriever.clone();
     resolved.corpus = resources.resolve(&retriever.corpus).display().to_string();
@@ -79,7 +86,10 @@ fn open(
     index::open(&resolved, cache, &mut |_progress| {
         if !said {
             said = true;
-            tell(&format!("building the index {} of {}", retriever.name, retriever.corpus));
+            tell(&format!(
+                "building the index {} of {}",
+                retriever.name, retriever.corpus
+            ));
         }
     })
     .map_err(Failure::from)

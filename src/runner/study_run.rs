@@ -94,7 +94,9 @@ impl<'a> StudyRun<'a> {
             supervisor,
             shelf: Shelf::new(options.cache.clone(), experiments),
             lessons: Lessons::from_value(
-                manifest.as_ref().and_then(|manifest| manifest.get("batch_sizes")),
+                manifest
+                    .as_ref()
+                    .and_then(|manifest| manifest.get("batch_sizes")),
             ),
             inbox,
             signals,
@@ -115,7 +117,11 @@ impl<'a> StudyRun<'a> {
     /// Runs every experiment that is to be run, and leaves the tables of the
     /// study behind.
     pub fn run(mut self) -> RunReport {
-        let done = self.experiments.iter().filter(|spec| self.is_complete(spec)).count();
+        let done = self
+            .experiments
+            .iter()
+            .filter(|spec| self.is_complete(spec))
+            .count();
         self.ears.hear(&Event::StudyStarted {
             study: self.study.name.clone(),
             experiments: self.experiments.len(),
@@ -159,7 +165,11 @@ impl<'a> StudyRun<'a> {
             .is_ok_and(|state| state.is_some_and(|state| state.phase == Phase::Complete))
     }
 
-    fn one(&mut self, spec: &'a ExperimentSpec, held: Option<&mut Vec<&'a ExperimentSpec>>) -> Next {
+    fn one(
+        &mut self,
+        spec: &'a ExperimentSpec,
+        held: Option<&mut Vec<&'a ExperimentSpec>>,
+    ) -> Next {
         if let Some(signal) = self.signals.received() {
             self.report.signal = Some(signal);
             return Next::Stop;
@@ -190,7 +200,8 @@ impl<'a> StudyRun<'a> {
                 let failed = report.phase == Phase::Failed;
                 self.report.experiments.push(report);
                 if failed && self.options.fail_fast {
-                    self.ears.remark("stopping at the first failure (--fail-fast)");
+                    self.ears
+                        .remark("stopping at the first failure (--fail-fast)");
                     return Next::Stop;
                 }
                 Next::Go
@@ -213,7 +224,11 @@ impl<'a> StudyRun<'a> {
     }
 
     /// `None`: another run has it, and it is worth another look later.
-    fn claimed(&mut self, spec: &'a ExperimentSpec, may_wait: bool) -> Result<Option<Verdict>, ArtifactError> {
+    fn claimed(
+        &mut self,
+        spec: &'a ExperimentSpec,
+        may_wait: bool,
+    ) -> Result<Option<Verdict>, ArtifactError> {
         let settings = self.study.settings_for(&spec.name);
         let unavailable = self.study.unavailable.get(&spec.name);
         let total = self
@@ -311,7 +326,11 @@ impl<'a> StudyRun<'a> {
         look(spec, settings, unavailable, total, self.dir, force, true)
     }
 
-    fn complete_before(&mut self, spec: &ExperimentSpec, why: &str) -> Result<ExperimentReport, ArtifactError> {
+    fn complete_before(
+        &mut self,
+        spec: &ExperimentSpec,
+        why: &str,
+    ) -> Result<ExperimentReport, ArtifactError> {
         let mut report = self.blank(spec);
         report.phase = Phase::Complete;
         report.skipped = Some(why.to_owned());
@@ -383,7 +402,10 @@ impl<'a> StudyRun<'a> {
         let mut entries = Vec::new();
         let mut rows = Vec::new();
         for report in &self.report.experiments {
-            let spec = self.experiments.iter().find(|spec| spec.name == report.name);
+            let spec = self
+                .experiments
+                .iter()
+                .find(|spec| spec.name == report.name);
             entries.push(SummaryEntry {
                 name: report.name.clone(),
                 status: report.phase,

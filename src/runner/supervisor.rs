@@ -4,6 +4,7 @@ use crate::{
     worker::{Load, Request, Spawn, Worker},
 };
 use crossbeam_channel::Sender;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Keeps the one worker of a device, from experiment to experiment where it
@@ -16,6 +17,7 @@ pub struct Supervisor {
     signals: SignalState,
     worker: Option<Worker>,
     loaded: Option<(ModelSpec, Quantization)>,
+    description: Option<Value>,
     /// Number for the next process.
     pub next_worker: u64,
     /// Epoch for the next batch.
@@ -40,6 +42,7 @@ impl Supervisor {
             signals,
             worker: None,
             loaded: None,
+            description: None,
             next_worker: 1,
             next_epoch: 1,
             loads: 0,
@@ -65,7 +68,12 @@ impl Supervisor {
     }
 
     /// Ends the present worker and starts one that loads the model.
-    pub fn restart(&mut self, number: u64, spec: &ExperimentSpec, log: &Path) -> Result<(), Failure> {
+    pub fn restart(
+        &mut self,
+        number: u64,
+        spec: &ExperimentSpec,
+        log: &Path,
+    ) -> Result<(), Failure> {
         self.kill_worker();
         self.next_worker = self.next_worker.max(number + 1);
         let spawn = Spawn {
@@ -85,12 +93,19 @@ impl Supervisor {
         }));
         self.worker = Some(worker);
         self.loaded = None;
+        self.description = None;
         sent
     }
 
-    /// The model is loaded.
-    pub fn loaded(&mut self, spec: &ExperimentSpec) {
+    /// The model is loaded; `description` is what the worker says of it.
+    pub fn loaded(&mut self, spec: &ExperimentSpec, description: &Value) {
         self.loaded = Some(spec.load_key());
+        self.description = Some(description.clone());
+    }
+
+    /// What the worker said of the model it loaded last.
+    pub fn description(&self) -> Option<Value> {
+        self.description.clone()
     }
 
     pub fn send(&mut self, request: &Request) -> Result<(), Failure> {

@@ -5,7 +5,9 @@
 //! `sigsegv`, `hang`, `panic`, `garbage`. Keys: `after=N` items are answered
 //! first; `over=N` only in batches larger than N; `idx=N` only in batches
 //! that hold the question; `at=FILE:N` only in the Nth batch (from 0) of all
-//! workers that share the file; `every=FILE:N` in every Nth.
+//! workers that share the file; `from=FILE:N` in it and after, with `until=N`
+//! up to another; `every=FILE:N` in every Nth. The failpoint `worker::slow`
+//! takes `sleep(MILLISECONDS)`.
 
 use crate::domain::{
     Failure, FailureClass, GenerationEvent, GenerationRequest, GenerationSettings, Generator,
@@ -28,6 +30,7 @@ impl<G: Generator> Generator for Faulty<G> {
         settings: &GenerationSettings,
         tell: &mut dyn FnMut(GenerationEvent),
     ) -> Result<(), Failure> {
+        fail::fail_point!("worker::slow");
         let Some(fault) = fault(requests) else {
             return self.0.generate(requests, settings, tell);
         };
@@ -60,6 +63,7 @@ fn parse(argument: &str, requests: &[GenerationRequest]) -> Option<Fault> {
     let mut words = argument.split_whitespace();
     let kind = words.next()?.to_owned();
     let mut after = 0;
+    let mut batch = 0;
     for word in words {
         let (key, value) = word.split_once('=')?;
         let fires = match key {
@@ -76,6 +80,12 @@ fn parse(argument: &str, requests: &[GenerationRequest]) -> Option<Fault> {
                 let (file, at) = value.rsplit_once(':')?;
                 count(file)? == at.parse::<u64>().ok()?
             }
+            "from" => {
+                let (file, from) = value.rsplit_once(':')?;
+                batch = count(file)?;
+                batch >= from.parse::<u64>().ok()?
+            }
+            "until" => batch < value.parse::<u64>().ok()?,
             "every" => {
                 let (file, every) = value.rsplit_once(':')?;
                 let every: u64 = every.parse().ok()?;
@@ -92,7 +102,11 @@ fn parse(argument: &str, requests: &[GenerationRequest]) -> Option<Fault> {
 
 /// Counts over processes: one byte of the file per batch.
 fn count(file: &str) -> Option<u64> {
-    let mut file = OpenOptions::new().create(true).append(true).open(file).ok()?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(file)
+        .ok()?;
     file.write_all(b".").ok()?;
     Some(file.metadata().ok()?.len() - 1)
 }
@@ -123,8 +137,9 @@ fn commit(kind: &str) -> Failure {
 }
 
 fn die(signal: Signal) -> ! {
-    let _ = kill_process(getpid(), signal);
     loop {
-        std::thread::sleep(Duration::from_secs(3600));
+        // Rust's own handler for SIGSEGV takes the first one and gives way.
+        let _ = kill_process(getpid(), signal);
+        std::thread::sleep(Duration::from_millis(10));
     }
 }

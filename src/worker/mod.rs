@@ -8,6 +8,8 @@
 mod exit;
 #[cfg(feature = "failpoints")]
 mod fault;
+#[cfg(feature = "inference")]
+mod model;
 mod parent;
 mod protocol;
 #[cfg(feature = "inference")]

@@ -1,11 +1,14 @@
-use super::protocol::{Load, Reply, Request};
-use crate::{
-    domain::{Failure, FailureClass, GenerationEvent, GenerationRequest, GenerationSettings, Generator},
-    hub,
-    inference::{self, Engine, LoadOptions},
+use super::{
+    model::Model,
+    protocol::{Load, Reply, Request},
+};
+use crate::domain::{
+    Failure, FailureClass, GenerationEvent, GenerationRequest, GenerationSettings, Generator,
 };
 use crossbeam_channel::{Receiver, unbounded};
-use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal,
+};
 use std::{
     any::Any,
     fs::OpenOptions,
@@ -16,9 +19,9 @@ use std::{
 };
 
 #[cfg(feature = "failpoints")]
-type Served = super::fault::Faulty<Engine>;
+type Served = super::fault::Faulty<Model>;
 #[cfg(not(feature = "failpoints"))]
-type Served = Engine;
+type Served = Model;
 
 /// Serves requests from standard input, which is a socket, until it closes
 /// or a shutdown is asked for. `parent` is the supervisor's process id.
@@ -124,16 +127,16 @@ impl Server {
             load.quantization,
             load.device
         );
-        let loaded = catch_unwind(AssertUnwindSafe(|| load_engine(load)))
+        let loaded = catch_unwind(AssertUnwindSafe(|| load_model(load)))
             .unwrap_or_else(|panic| Err(panicked(&*panic, &load.device)));
         match loaded {
-            Ok(engine) => {
+            Ok(model) => {
                 let seconds = start.elapsed().as_secs_f64();
                 tracing::info!("loaded in {seconds:.2} s");
-                let description = engine.describe();
+                let description = model.describe();
                 #[cfg(feature = "failpoints")]
-                let engine = super::fault::Faulty(engine);
-                self.served = Some(engine);
+                let model = super::fault::Faulty(model);
+                self.served = Some(model);
                 Reply::Ready {
                     seconds,
                     description,
@@ -146,20 +149,12 @@ impl Server {
         }
     }
 
-    fn batch_size(&mut self, requests: &[GenerationRequest], settings: &GenerationSettings) -> usize {
+    fn batch_size(&self, requests: &[GenerationRequest], settings: &GenerationSettings) -> usize {
         #[cfg(feature = "failpoints")]
-        let engine = self.served.as_mut().map(|faulty| &mut faulty.0);
+        let model = self.served.as_ref().map(|faulty| &faulty.0);
         #[cfg(not(feature = "failpoints"))]
-        let engine = self.served.as_mut();
-        engine.map_or(1, |engine| {
-            // A prompt that can not be used costs no memory.
-            let lengths: Vec<usize> = requests
-                .iter()
-                .filter_map(|request| engine.tokens(request).ok())
-                .map(|tokens| tokens.len())
-                .collect();
-            engine.auto_batch_size(&lengths, settings)
-        })
+        let model = self.served.as_ref();
+        model.map_or(1, |model| model.batch_size(requests, settings))
     }
 
     fn generate(
@@ -222,25 +217,11 @@ fn write_reply(mut socket: &UnixStream, reply: &Reply) -> io::Result<()> {
     socket.write_all(&line)
 }
 
-fn load_engine(load: &Load) -> Result<Engine, Failure> {
+fn load_model(load: &Load) -> Result<Model, Failure> {
     fail::fail_point!("worker::load", |argument| Err(load_fault(
         &argument.unwrap_or_default()
     )));
-    let files = hub::locate(&load.model, load.base.as_deref())
-        .map_err(|error| Failure::new(FailureClass::Permanent, error.to_string()))?;
-    let device = load
-        .device
-        .parse()
-        .map_err(|error: String| Failure::new(FailureClass::Permanent, error))?;
-    inference::load(
-        &files,
-        &LoadOptions {
-            quantization: load.quantization,
-            dtype: load.model.dtype,
-            device,
-            ..LoadOptions::default()
-        },
-    )
+    Model::load(load)
 }
 
 #[cfg(feature = "failpoints")]
@@ -255,7 +236,10 @@ fn load_fault(argument: &str) -> Failure {
             std::thread::sleep(std::time::Duration::from_secs(3600));
         },
         "panic" => panic!("a panic on purpose while loading"),
-        _ => Failure::new(FailureClass::Permanent, "cannot find tensor model.norm.weight"),
+        _ => Failure::new(
+            FailureClass::Permanent,
+            "cannot find tensor model.norm.weight",
+        ),
     }
 }
 

@@ -3,7 +3,12 @@ use crate::domain::FinishReason;
 
 /// 64 prompts of very different lengths.
 fn mixed_prompts() -> Vec<String> {
-    let sets = ["no_context", "one_passage", "five_same_relation", "unseen_wording"];
+    let sets = [
+        "no_context",
+        "one_passage",
+        "five_same_relation",
+        "unseen_wording",
+    ];
     let sets: Vec<Vec<(String, String)>> = sets.iter().map(|name| heldout(name)).collect();
     (0..64)
         .map(|i| {
@@ -29,7 +34,11 @@ fn the_reader_gives_in_a_batch_of_64_what_it_gives_alone() {
     let batch = answers(&mut engine, &requests, &settings);
     let stats = engine.stats();
     assert_eq!(batch.len(), 64);
-    let longest = batch.values().map(|a| drawn(a.as_ref().unwrap())).max().unwrap();
+    let longest = batch
+        .values()
+        .map(|a| drawn(a.as_ref().unwrap()))
+        .max()
+        .unwrap();
     // The first token comes with the prompt; then one pass per token.
     assert_eq!(stats.decode_passes, longest - 1);
     let tokens: usize = batch.values().map(|a| a.as_ref().unwrap().tokens_in).sum();
@@ -37,7 +46,11 @@ fn the_reader_gives_in_a_batch_of_64_what_it_gives_alone() {
     assert_eq!(stats.prefill_passes, tokens.div_ceil(512));
     for request in &requests {
         let alone = answers(&mut engine, std::slice::from_ref(request), &settings);
-        assert_eq!(alone[&request.idx], batch[&request.idx], "question {}", request.idx);
+        assert_eq!(
+            alone[&request.idx], batch[&request.idx],
+            "question {}",
+            request.idx
+        );
     }
 }
 
@@ -51,7 +64,9 @@ fn random_weights_give_in_any_batch_what_they_give_alone() {
     let texts: Vec<String> = (0..64_u64)
         .map(|i| {
             let length = 1 + i * i * 3 % 150;
-            let tokens: Vec<String> = (0..length).map(|j| format!("t{}", (i * 31 + j * j * 5) % 128)).collect();
+            let tokens: Vec<String> = (0..length)
+                .map(|j| format!("t{}", (i * 31 + j * j * 5) % 128))
+                .collect();
             tokens.join(" ")
         })
         .collect();
@@ -74,8 +89,16 @@ fn random_weights_give_in_any_batch_what_they_give_alone() {
 fn the_reader_answers_from_its_context() {
     let mut engine = reader(LoadOptions::default());
     let cases = heldout("one_passage");
-    let prompts: Vec<String> = cases.iter().take(64).map(|(prompt, _)| prompt.clone()).collect();
-    let answers = answers(&mut engine, &requests(&prompts), &GenerationSettings::default());
+    let prompts: Vec<String> = cases
+        .iter()
+        .take(64)
+        .map(|(prompt, _)| prompt.clone())
+        .collect();
+    let answers = answers(
+        &mut engine,
+        &requests(&prompts),
+        &GenerationSettings::default(),
+    );
     let right = answers
         .iter()
         .filter(|(idx, answer)| answer.as_ref().unwrap().text.trim() == cases[**idx].1)

@@ -43,8 +43,16 @@ fn a_prompt_that_is_too_long_fails_alone_and_says_both_numbers() {
     let mut engine = reader(LoadOptions::default());
     let context = engine.config().max_positions;
     let long = "Mount Dalzora. ".repeat(context);
-    let prompts = ["Context:\n[1] A is B.".to_owned(), long, "Question: x\nAnswer:".to_owned()];
-    let answers = answers(&mut engine, &requests(&prompts), &GenerationSettings::default());
+    let prompts = [
+        "Context:\n[1] A is B.".to_owned(),
+        long,
+        "Question: x\nAnswer:".to_owned(),
+    ];
+    let answers = answers(
+        &mut engine,
+        &requests(&prompts),
+        &GenerationSettings::default(),
+    );
     assert!(answers[&0].is_ok() && answers[&2].is_ok());
     let failure = answers[&1].as_ref().unwrap_err();
     assert_eq!(failure.class, FailureClass::BadItem);
@@ -59,23 +67,39 @@ fn a_prompt_without_tokens_fails_alone() {
     };
     let mut engine = load(&files, &LoadOptions::default()).unwrap();
     let prompts = ["   ".to_owned(), "t1".to_owned()];
-    let answers = answers(&mut engine, &requests(&prompts), &GenerationSettings::default());
-    assert_eq!(answers[&0].as_ref().unwrap_err().class, FailureClass::BadItem);
+    let answers = answers(
+        &mut engine,
+        &requests(&prompts),
+        &GenerationSettings::default(),
+    );
+    assert_eq!(
+        answers[&0].as_ref().unwrap_err().class,
+        FailureClass::BadItem
+    );
     assert!(answers[&1].is_ok());
 }
 
 #[test]
 fn a_prompt_whose_logits_are_not_finite_fails_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let Some(files) = tampered("llama2", directory.path(), |_| {}, |tensors| {
-        // The embedding of token 7 is poison.
-        let table = &tensors["model.embed_tokens.weight"];
-        let (vocab, hidden) = table.dims2().unwrap();
-        let mut rows = table.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap();
-        rows[7].fill(f32::NAN);
-        let table = Tensor::from_vec(rows.concat(), (vocab, hidden), table.device()).unwrap();
-        tensors.insert("model.embed_tokens.weight".to_owned(), table);
-    }) else {
+    let Some(files) = tampered(
+        "llama2",
+        directory.path(),
+        |_| {},
+        |tensors| {
+            // The embedding of token 7 is poison.
+            let table = &tensors["model.embed_tokens.weight"];
+            let (vocab, hidden) = table.dims2().unwrap();
+            let mut rows = table
+                .to_dtype(DType::F32)
+                .unwrap()
+                .to_vec2::<f32>()
+                .unwrap();
+            rows[7].fill(f32::NAN);
+            let table = Tensor::from_vec(rows.concat(), (vocab, hidden), table.device()).unwrap();
+            tensors.insert("model.embed_tokens.weight".to_owned(), table);
+        },
+    ) else {
         return;
     };
     let mut engine = load(&files, &LoadOptions::default()).unwrap();
@@ -86,7 +110,10 @@ fn a_prompt_whose_logits_are_not_finite_fails_alone() {
         ..GenerationSettings::default()
     };
     for temperature in [0.0, 1.0] {
-        let settings = GenerationSettings { temperature, ..settings.clone() };
+        let settings = GenerationSettings {
+            temperature,
+            ..settings.clone()
+        };
         let answers = answers(&mut engine, &requests(&prompts), &settings);
         let failure = answers[&1].as_ref().unwrap_err();
         assert_eq!(failure.class, FailureClass::BadItem);
@@ -99,10 +126,19 @@ fn a_prompt_whose_logits_are_not_finite_fails_alone() {
 fn an_answer_ends_where_the_context_does() {
     let directory = tempfile::tempdir().unwrap();
     let shrink = |config: &mut serde_json::Value| config["max_position_embeddings"] = 8.into();
-    let Some(files) = tampered("qwen3", directory.path(), shrink, |_| {}) else { return };
+    let Some(files) = tampered("qwen3", directory.path(), shrink, |_| {}) else {
+        return;
+    };
     let mut engine = load(&files, &LoadOptions::default()).unwrap();
-    let prompts = ["t1 t2 t3 t4 t5".to_owned(), "t1 t2 t3 t4 t5 t6 t7 t8".to_owned()];
-    let answers = answers(&mut engine, &requests(&prompts), &GenerationSettings::default());
+    let prompts = [
+        "t1 t2 t3 t4 t5".to_owned(),
+        "t1 t2 t3 t4 t5 t6 t7 t8".to_owned(),
+    ];
+    let answers = answers(
+        &mut engine,
+        &requests(&prompts),
+        &GenerationSettings::default(),
+    );
     assert_eq!(answers[&0].as_ref().unwrap().tokens_out, 3);
     assert!(answers[&1].is_err());
 }
@@ -114,7 +150,9 @@ fn a_missing_tensor_is_named() {
     let remove = |tensors: &mut HashMap<String, Tensor>| {
         tensors.remove(name).unwrap();
     };
-    let Some(files) = tampered("qwen2", directory.path(), |_| {}, remove) else { return };
+    let Some(files) = tampered("qwen2", directory.path(), |_| {}, remove) else {
+        return;
+    };
     let failure = load_error(&files);
     assert_eq!(failure.class, FailureClass::Permanent);
     assert!(failure.message.contains(name), "{failure}");
@@ -124,7 +162,9 @@ fn a_missing_tensor_is_named() {
 fn a_wrong_shape_is_told_with_both_shapes() {
     let directory = tempfile::tempdir().unwrap();
     let widen = |config: &mut serde_json::Value| config["intermediate_size"] = 64.into();
-    let Some(files) = tampered("qwen2", directory.path(), widen, |_| {}) else { return };
+    let Some(files) = tampered("qwen2", directory.path(), widen, |_| {}) else {
+        return;
+    };
     let failure = load_error(&files);
     assert_eq!(failure.class, FailureClass::Permanent);
     for part in ["mlp", "[48, 32]", "[64, 32]"] {
@@ -136,7 +176,10 @@ fn a_wrong_shape_is_told_with_both_shapes() {
 fn an_unknown_architecture_is_told_with_the_known_ones() {
     let failure = ModelConfig::parse(br#"{"model_type": "mamba"}"#).unwrap_err();
     assert_eq!(failure.class, FailureClass::Permanent);
-    assert!(failure.message.contains("mamba") && failure.message.contains("qwen3"), "{failure}");
+    assert!(
+        failure.message.contains("mamba") && failure.message.contains("qwen3"),
+        "{failure}"
+    );
 }
 
 #[test]

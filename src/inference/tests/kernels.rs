@@ -1,5 +1,5 @@
 use super::super::{
-    attention, host, instructions::Instructions, matrix::PackedMatrix, pack::Pack,
+    attention, instructions::Instructions, lanes, matrix::PackedMatrix, pack::Pack,
 };
 use attention::{Heads, HostCache, LayerAttention};
 use proptest::prelude::*;
@@ -19,7 +19,13 @@ fn noise(count: usize, salt: u32) -> Vec<f32> {
 
 #[test]
 fn the_packed_product_is_the_plain_one() {
-    let shapes = [(1, 1, 1), (3, 7, 33), (13, 64, 96), (30, 1100, 50), (25, 32, 31)];
+    let shapes = [
+        (1, 1, 1),
+        (3, 7, 33),
+        (13, 64, 96),
+        (30, 1100, 50),
+        (25, 32, 31),
+    ];
     let all = Instructions::available();
     for (instructions, (rows, inputs, outputs)) in
         all.into_iter().flat_map(|i| shapes.map(|shape| (i, shape)))
@@ -31,10 +37,15 @@ fn the_packed_product_is_the_plain_one() {
         for row in 0..rows {
             for output in 0..outputs {
                 let want: f64 = (0..inputs)
-                    .map(|k| f64::from(x[row * inputs + k]) * f64::from(weights[output * inputs + k]))
+                    .map(|k| {
+                        f64::from(x[row * inputs + k]) * f64::from(weights[output * inputs + k])
+                    })
                     .sum();
                 let got = f64::from(y[row * outputs + output]);
-                assert!((got - want).abs() < 1e-3, "{instructions:?}: {got} for {want}");
+                assert!(
+                    (got - want).abs() < 1e-3,
+                    "{instructions:?}: {got} for {want}"
+                );
             }
         }
     }
@@ -70,12 +81,12 @@ fn a_row_can_be_read_back_from_a_packed_matrix() {
 fn the_fast_exponential_is_close_and_has_the_right_ends() {
     for step in -8700..8800 {
         let x = step as f32 / 100.0;
-        let (got, want) = (f64::from(host::exp(x)), f64::from(x).exp());
+        let (got, want) = (f64::from(lanes::exp(x)), f64::from(x).exp());
         assert!((got / want - 1.0).abs() < 4e-7, "exp({x})");
     }
-    assert_eq!(host::exp(f32::NEG_INFINITY), 0.0);
-    assert_eq!(host::exp(-200.0), 0.0);
-    assert!(host::exp(f32::NAN).is_nan());
+    assert_eq!(lanes::exp(f32::NEG_INFINITY), 0.0);
+    assert_eq!(lanes::exp(-200.0), 0.0);
+    assert!(lanes::exp(f32::NAN).is_nan());
 }
 
 /// Attention of one sequence by the book, in f64.
@@ -90,7 +101,9 @@ fn by_the_book(qkv: &[f32], length: usize, heads: Heads, what: &LayerAttention<'
             let first = what.window.map_or(0, |w| (row + 1).saturating_sub(w));
             let scores: Vec<f64> = (first..=row)
                 .map(|j| {
-                    let dot: f64 = (0..dim).map(|d| at(row, head, d) * at(j, key_head, d)).sum();
+                    let dot: f64 = (0..dim)
+                        .map(|d| at(row, head, d) * at(j, key_head, d))
+                        .sum();
                     let score = dot * f64::from(what.scale);
                     match what.softcap {
                         Some(cap) => f64::from(cap) * (score / f64::from(cap)).tanh(),

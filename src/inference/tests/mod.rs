@@ -72,10 +72,16 @@ fn answers(
         .generate(requests, settings, &mut |event| match event {
             GenerationEvent::Progress { tokens } => assert!(tokens > 0),
             GenerationEvent::Done { idx, generated } => {
-                assert!(answers.insert(idx, Ok(generated)).is_none(), "one result each");
+                assert!(
+                    answers.insert(idx, Ok(generated)).is_none(),
+                    "one result each"
+                );
             }
             GenerationEvent::Failed { idx, failure } => {
-                assert!(answers.insert(idx, Err(failure)).is_none(), "one result each");
+                assert!(
+                    answers.insert(idx, Err(failure)).is_none(),
+                    "one result each"
+                );
             }
         })
         .unwrap();
@@ -115,4 +121,3 @@ const FAMILIES: [&str; 13] = [
     "granite",
     "smollm3",
 ];
-

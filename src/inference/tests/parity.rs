@@ -29,7 +29,13 @@ fn cases(name: &str) -> Vec<Case> {
                     .iter()
                     .map(|x| x.as_f64().unwrap())
                     .collect(),
-                greedy: words(case["greedy"].as_array().unwrap().iter().map(|t| t.as_u64().unwrap())),
+                greedy: words(
+                    case["greedy"]
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .map(|t| t.as_u64().unwrap()),
+                ),
             }
         })
         .collect()
@@ -37,7 +43,10 @@ fn cases(name: &str) -> Vec<Case> {
 
 /// The fixtures' tokenizer reads `t5` as token 5.
 fn words(tokens: impl Iterator<Item = u64>) -> String {
-    tokens.map(|token| format!("t{token}")).collect::<Vec<_>>().join(" ")
+    tokens
+        .map(|token| format!("t{token}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn compare_with_reference(name: &str, options: LoadOptions) {
@@ -53,7 +62,11 @@ fn compare_with_reference(name: &str, options: LoadOptions) {
         let scale = case.logits.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
         for (got, want) in logits.iter().zip(&case.logits) {
             let error = (f64::from(*got) - want).abs() / scale;
-            assert!(error < 1e-4, "{name}, {} tokens: {got} for {want}", case.prompt.len());
+            assert!(
+                error < 1e-4,
+                "{name}, {} tokens: {got} for {want}",
+                case.prompt.len()
+            );
         }
         let is_short = case.prompt.len() < 100;
         if !options.tensor_attention && is_short {
@@ -73,7 +86,12 @@ fn compare_with_reference(name: &str, options: LoadOptions) {
     let batch = answers(&mut engine, &requests, &settings);
     for (request, case) in requests.iter().zip(&cases) {
         let got = batch[&request.idx].as_ref().unwrap();
-        assert_eq!(got.text, case.greedy, "{name}, {} tokens", case.prompt.len());
+        assert_eq!(
+            got.text,
+            case.greedy,
+            "{name}, {} tokens",
+            case.prompt.len()
+        );
         assert_eq!((got.tokens_in, got.tokens_out), (case.prompt.len(), 12));
         if case.prompt.len() < 100 {
             let alone = answers(&mut engine, std::slice::from_ref(request), &settings);

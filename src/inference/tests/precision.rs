@@ -43,7 +43,11 @@ fn eight_and_four_bits_are_real_on_the_reader() {
         }
         let cases = heldout("one_passage");
         let prompts: Vec<String> = cases.iter().take(100).map(|(p, _)| p.clone()).collect();
-        let answers = answers(&mut engine, &requests(&prompts), &GenerationSettings::default());
+        let answers = answers(
+            &mut engine,
+            &requests(&prompts),
+            &GenerationSettings::default(),
+        );
         let score = answers
             .iter()
             .filter(|(idx, answer)| answer.as_ref().unwrap().text.trim() == cases[**idx].1)
@@ -64,11 +68,17 @@ fn narrow_tensors_fall_back_to_eight_bits_and_stay_close() {
             return;
         };
         let prompts = [vec![5, 9, 2], vec![7; 40]];
-        let full = load(&files, &LoadOptions::default()).unwrap().logits(&prompts).unwrap();
+        let full = load(&files, &LoadOptions::default())
+            .unwrap()
+            .logits(&prompts)
+            .unwrap();
         let mut engine = load(&files, &with(Quantization::Int4)).unwrap();
         let linear = kinds(&engine);
         assert!(
-            linear.iter().filter(|(name, _)| name.contains("proj")).all(|(_, kind)| kind == "Q8_0"),
+            linear
+                .iter()
+                .filter(|(name, _)| name.contains("proj"))
+                .all(|(_, kind)| kind == "Q8_0"),
             "{linear:?}"
         );
         let close = engine.logits(&prompts).unwrap();

@@ -27,7 +27,9 @@ fn answer(engine: &mut Engine, prompt: &str, settings: &GenerationSettings) -> G
 
 #[test]
 fn an_answer_ends_before_the_first_stop_text_even_inside_of_tokens() {
-    let Some(mut engine) = words_engine() else { return };
+    let Some(mut engine) = words_engine() else {
+        return;
+    };
     let whole = answer(&mut engine, "t1 t2 t3", &settings(12));
     assert_eq!(whole.finish, FinishReason::Length);
     let words: Vec<&str> = whole.text.split(' ').collect();
@@ -48,7 +50,9 @@ fn an_answer_ends_before_the_first_stop_text_even_inside_of_tokens() {
 
 #[test]
 fn an_answer_of_no_tokens_is_empty() {
-    let Some(mut engine) = words_engine() else { return };
+    let Some(mut engine) = words_engine() else {
+        return;
+    };
     let empty = answer(&mut engine, "t1 t2", &settings(0));
     assert_eq!((empty.text.as_str(), empty.tokens_out), ("", 0));
     assert_eq!(empty.finish, FinishReason::Length);
@@ -57,7 +61,9 @@ fn an_answer_of_no_tokens_is_empty() {
 
 #[test]
 fn sampling_depends_on_seed_and_question_and_not_on_the_batch() {
-    let Some(mut engine) = words_engine() else { return };
+    let Some(mut engine) = words_engine() else {
+        return;
+    };
     let sampled = |seed| GenerationSettings {
         temperature: 1.5,
         top_p: Some(0.95),
@@ -67,8 +73,10 @@ fn sampling_depends_on_seed_and_question_and_not_on_the_batch() {
     // One prompt under many numbers: only the draw differs.
     let requests = requests(&vec!["t1 t2 t3".to_owned(); 12]);
     let batch = answers(&mut engine, &requests, &sampled(1));
-    let texts: std::collections::BTreeSet<String> =
-        batch.values().map(|a| a.as_ref().unwrap().text.clone()).collect();
+    let texts: std::collections::BTreeSet<String> = batch
+        .values()
+        .map(|a| a.as_ref().unwrap().text.clone())
+        .collect();
     assert!(texts.len() > 6, "questions draw for themselves: {texts:?}");
     for request in &requests {
         let alone = answers(&mut engine, std::slice::from_ref(request), &sampled(1));
@@ -117,7 +125,8 @@ fn zero_temperature_is_greedy() {
 fn the_batch_size_follows_from_memory_and_lengths() {
     let Some(engine) = words_engine() else { return };
     let config = engine.config();
-    let size = |available| memory::batch_size(config, 4, available, &[100, 1000], &settings(24), 64);
+    let size =
+        |available| memory::batch_size(config, 4, available, &[100, 1000], &settings(24), 64);
     let each = (config.kv_bytes_per_token(4) * 1024 + config.vocab * 8) as u64;
     assert_eq!(size(0), 1, "one is tried in any case");
     assert_eq!(size(each * 10 * 5 / 4 + 10), 10);
@@ -129,8 +138,14 @@ fn the_batch_size_follows_from_memory_and_lengths() {
 fn free_memory_is_that_of_the_machine_or_of_the_group() {
     let meminfo = "MemTotal:  1000 kB\nMemAvailable:    500 kB\n";
     assert_eq!(available_host_bytes(meminfo, None, None), Some(500 * 1024));
-    assert_eq!(available_host_bytes(meminfo, Some("max\n"), Some("5")), Some(500 * 1024));
-    assert_eq!(available_host_bytes(meminfo, Some("3000\n"), Some("1000\n")), Some(2000));
+    assert_eq!(
+        available_host_bytes(meminfo, Some("max\n"), Some("5")),
+        Some(500 * 1024)
+    );
+    assert_eq!(
+        available_host_bytes(meminfo, Some("3000\n"), Some("1000\n")),
+        Some(2000)
+    );
     assert_eq!(available_host_bytes("nothing", None, None), None);
 }
 
@@ -155,7 +170,11 @@ fn the_estimate_grows_with_batch_and_shrinks_with_bits() {
 
 #[test]
 fn devices_are_read_and_written_as_people_write_them() {
-    for (text, device) in [("cpu", Device::Cpu), ("cuda:3", Device::Cuda(3)), ("auto", Device::Auto)] {
+    for (text, device) in [
+        ("cpu", Device::Cpu),
+        ("cuda:3", Device::Cuda(3)),
+        ("auto", Device::Auto),
+    ] {
         assert_eq!(text.parse(), Ok(device));
         assert_eq!(device.to_string(), text);
     }

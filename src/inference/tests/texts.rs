@@ -1,5 +1,9 @@
 use super::{
-    super::{sequence::StreamedText, template::{self, ChatTemplate}, text::TextModel},
+    super::{
+        sequence::StreamedText,
+        template::{self, ChatTemplate},
+        text::TextModel,
+    },
     *,
 };
 use proptest::prelude::*;
@@ -43,19 +47,24 @@ fn a_template_that_refuses_a_system_message_gets_it_before_the_users() {
 
 #[test]
 fn a_template_that_refuses_everything_says_why() {
-    let error = chat("{{ raise_exception('not today') }}").render(None, "x").unwrap_err();
+    let error = chat("{{ raise_exception('not today') }}")
+        .render(None, "x")
+        .unwrap_err();
     assert!(error.contains("not today"), "{error}");
 }
 
 #[test]
 fn a_template_can_not_run_for_ever() {
-    let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{{ b }}{% endfor %}{% endfor %}";
+    let endless =
+        "{% for a in range(9999) %}{% for b in range(9999) %}{{ b }}{% endfor %}{% endfor %}";
     assert!(chat(endless).render(None, "x").is_err());
 }
 
 #[test]
 fn a_template_is_told_the_same_day_every_day() {
-    let text = chat("{{ strftime_now('%d %b %Y') }}").render(None, "x").unwrap();
+    let text = chat("{{ strftime_now('%d %b %Y') }}")
+        .render(None, "x")
+        .unwrap();
     assert_eq!(text, "26 Jul 2024");
 }
 
@@ -65,8 +74,14 @@ fn templates_and_tokens_are_found_in_all_their_forms() {
         {"name": "tool_use", "template": "a"}, {"name": "default", "template": "b"}
     ], "bos_token": {"content": "<s>"}, "eos_token": "</s>"});
     assert_eq!(template::of_tokenizer_config(&listed).as_deref(), Some("b"));
-    assert_eq!(template::special_token(&listed, "bos_token").as_deref(), Some("<s>"));
-    assert_eq!(template::special_token(&listed, "eos_token").as_deref(), Some("</s>"));
+    assert_eq!(
+        template::special_token(&listed, "bos_token").as_deref(),
+        Some("<s>")
+    );
+    assert_eq!(
+        template::special_token(&listed, "eos_token").as_deref(),
+        Some("</s>")
+    );
     assert_eq!(template::special_token(&listed, "pad_token"), None);
 }
 
@@ -82,9 +97,16 @@ fn a_model_without_template_gets_the_system_text_first_and_one_bos() {
     assert_eq!(plain[0], 1, "the reader's tokenizer begins with <s>");
     assert_ne!(plain[1], 1);
     let twice = READER.encode(&request(None, "<s>Hello there.")).unwrap();
-    assert_ne!(twice[1], 1, "a prompt that brings its own gets no second one");
-    let with_system = READER.encode(&request(Some("Be brief."), "Hello there.")).unwrap();
-    let joined = READER.encode(&request(None, "Be brief.\n\nHello there.")).unwrap();
+    assert_ne!(
+        twice[1], 1,
+        "a prompt that brings its own gets no second one"
+    );
+    let with_system = READER
+        .encode(&request(Some("Be brief."), "Hello there."))
+        .unwrap();
+    let joined = READER
+        .encode(&request(None, "Be brief.\n\nHello there."))
+        .unwrap();
     assert_eq!(with_system, joined);
 }
 

@@ -28,7 +28,11 @@ const OOM: &str = "[2025-12-10 03:58:22] [executor] [ERROR] [Main] CUDA out of m
 fn experiment(directory: &std::path::Path, name: &str) {
     let at = directory.join(name);
     fs::create_dir_all(&at).unwrap();
-    fs::write(at.join("state.json"), r#"{"phase": "failed", "error": "CUDA out of memory"}"#).unwrap();
+    fs::write(
+        at.join("state.json"),
+        r#"{"phase": "failed", "error": "CUDA out of memory"}"#,
+    )
+    .unwrap();
     fs::write(at.join("experiment.log"), OOM).unwrap();
     fs::write(
         at.join("error.log"),
@@ -45,7 +49,10 @@ fn an_experiment_is_explained_with_its_own_batch_size_and_model() {
     assert_eq!(code, 0);
     assert!(text.contains("oom_eval"), "{text}");
     assert!(text.contains("Lower batch_size from 32 to 16."), "{text}");
-    assert!(text.contains("hf:Qwen/Qwen2.5-7B-Instruct with quantization 4bit instead of 8bit"), "{text}");
+    assert!(
+        text.contains("hf:Qwen/Qwen2.5-7B-Instruct with quantization 4bit instead of 8bit"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -68,11 +75,31 @@ fn json_has_the_keys_of_the_contract_and_no_others() {
     args.json = true;
     let (_, text) = output(&args);
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["job_id", "status", "error_summary", "errors", "traceback", "analysis"]);
+    let keys: Vec<&str> = value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "job_id",
+            "status",
+            "error_summary",
+            "errors",
+            "traceback",
+            "analysis"
+        ]
+    );
     assert_eq!(value["errors"][0]["timestamp"], "2025-12-10T03:58:22Z");
     assert_eq!(value["errors"][0]["phase"], "Main");
-    assert!(value["errors"][0]["dedupe_key"].as_str().unwrap().starts_with("main_cuda_out_of_memory_"));
+    assert!(
+        value["errors"][0]["dedupe_key"]
+            .as_str()
+            .unwrap()
+            .starts_with("main_cuda_out_of_memory_")
+    );
     args.details = true;
     let (_, text) = output(&args);
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -98,11 +125,18 @@ fn a_filter_that_leaves_nothing_exits_with_3() {
 fn a_wrong_path_and_a_wrong_time_are_one_clear_sentence() {
     let mut out = Vec::new();
     let error = run(&args(vec!["no-such-thing".into()]), &mut out).unwrap_err();
-    assert!(error.to_string().starts_with("no-such-thing does not exist"));
+    assert!(
+        error
+            .to_string()
+            .starts_with("no-such-thing does not exist")
+    );
     let mut wrong = args(vec!["-".into()]);
     wrong.since = Some("yesterday".to_owned());
     let error = run(&wrong, &mut out).unwrap_err();
-    assert!(format!("{error:#}").contains("write 30m, 2h, 1d"), "{error:#}");
+    assert!(
+        format!("{error:#}").contains("write 30m, 2h, 1d"),
+        "{error:#}"
+    );
 }
 
 #[test]
@@ -117,7 +151,10 @@ fn a_bug_report_masks_tokens_and_homes_and_can_not_be_broken_out_of() {
     let mut args = args(vec![log]);
     args.copy_report = true;
     let (_, text) = output(&args);
-    assert!(!text.contains("hf_abc") && !text.contains("alice") && !text.contains("bob@"), "{text}");
+    assert!(
+        !text.contains("hf_abc") && !text.contains("alice") && !text.contains("bob@"),
+        "{text}"
+    );
     assert!(text.contains("~/x.py"), "{text}");
     assert!(text.contains("````text"), "{text}");
 }
@@ -131,7 +168,10 @@ fn following_prints_what_is_already_there() {
     args.follow = true;
     args.polls = Some(1);
     let (_, text) = output(&args);
-    assert!(text.contains("line 1:") && text.contains("CUDA out of memory"), "{text}");
+    assert!(
+        text.contains("line 1:") && text.contains("CUDA out of memory"),
+        "{text}"
+    );
 }
 
 #[test]

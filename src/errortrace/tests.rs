@@ -1,0 +1,9 @@
+//! Tests of the room.
+#![allow(clippy::unwrap_used)]
+
+mod classes;
+mod lines;
+mod properties;
+mod real_logs;
+mod streaming;
+mod tracebacks;

@@ -1,0 +1,232 @@
+use super::super::{
+    Confidence, Context, ErrorClass, classify, dedupe_key, explain_failure,
+    extractor::find_telling, mask_secrets, normalize::normalize, parse_error_log, read, rules,
+    secrets,
+};
+use crate::domain::FailureClass;
+use std::path::Path;
+
+#[test]
+fn every_example_of_a_rule_is_classified_by_that_rule() {
+    let mut wrong = Vec::new();
+    for rule in rules::all() {
+        assert!(!rule.examples.is_empty(), "{} has no example", rule.subtype);
+        assert!(
+            !rule.description.is_empty(),
+            "{} has no description",
+            rule.subtype
+        );
+        assert!(regex::Regex::new(rule.pattern).is_ok(), "{}", rule.pattern);
+        for example in rule.examples {
+            let found = classify::find(example);
+            if found.map(|found| found.pattern) != Some(rule.pattern) {
+                wrong.push(format!(
+                    "{example:?}: wanted {}, got {:?}",
+                    rule.subtype,
+                    found.map(|found| found.subtype)
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_rule_that_stands_alone_finds_its_examples_in_a_log_of_plain_lines() {
+    let mut wrong = Vec::new();
+    for rule in rules::all().filter(|rule| rule.alone) {
+        for example in rule.examples {
+            let log = format!("loading\nstep 1\n{example}\nstep 2\n");
+            let report = read(log.as_bytes());
+            let right = find_telling(example.as_bytes()).is_some()
+                && report.groups.len() == 1
+                && report.groups[0].lines == [3]
+                && report.has_failed();
+            if !right {
+                wrong.push(*example);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "not found: {wrong:#?}");
+}
+
+#[test]
+fn a_list_of_possible_causes_is_not_the_cause() {
+    let rule = classify::find(
+        "ray.exceptions.RayActorError: The actor died unexpectedly.\nThere are some potential root causes. (1) The process is killed by SIGKILL by OOM killer due to high memory usage.",
+    )
+    .unwrap();
+    assert_eq!(rule.subtype, "worker_died");
+}
+
+#[test]
+fn keys_are_stable_across_versions() {
+    // A key is stored by other programs: a change here breaks their history.
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dedupe_keys.tsv");
+    let Ok(text) = std::fs::read_to_string(&golden) else {
+        panic!("{} is missing", golden.display());
+    };
+    let mut checked = 0;
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let mut parts = line.splitn(3, '\t');
+        let (key, phase, message) = (
+            parts.next().unwrap(),
+            parts.next().unwrap(),
+            parts.next().unwrap(),
+        );
+        let phase = Some(phase).filter(|phase| !phase.is_empty());
+        assert_eq!(dedupe_key(phase, message), key, "{message:?}");
+        checked += 1;
+    }
+    assert!(checked >= 15, "{checked} keys");
+}
+
+#[test]
+fn what_differs_between_occurrences_does_not_change_the_key() {
+    let pairs = [
+        (
+            "CUDA out of memory. Tried to allocate 86.00 MiB. GPU 0 has",
+            "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 13 has",
+        ),
+        ("GPU \u{1} has a total", "GPU 4 has a total"),
+        (
+            "item 87cf143e-2a40-47ff-8b7b-fb171d2e7d1f failed",
+            "item 00000000-2a40-47ff-8b7b-fb171d2e7d1f failed",
+        ),
+        (
+            "can not open /data/a/b.txt now",
+            "can not open /mnt/x/y/z.txt now",
+        ),
+        (
+            "at 2025-12-10 03:58:22 it ended",
+            "at 2024-01-01 00:00:00 it ended",
+        ),
+        (
+            "[PG ID 0 PG GUID 0 Rank 0] Process group watchdog thread terminated with exception: CUDA error: unknown error",
+            "[PG ID 7 PG GUID 9 Rank 31] Process group watchdog thread terminated with exception: CUDA error: unknown error",
+        ),
+        ("rank 3 pid 4242 at 0x7f00deadbeef", "rank 9 pid 1 at 0x1"),
+        (
+            "NVRM: Xid (PCI:0000:3b:00): 79, pid=1",
+            "NVRM: Xid (PCI:0000:af:00): 79, pid=22",
+        ),
+        ("blob 1a2b3c4d5e6f is gone", "blob feedface0123 is gone"),
+    ];
+    for (a, b) in pairs {
+        assert_eq!(dedupe_key(None, a), dedupe_key(None, b), "{a:?} {b:?}");
+    }
+}
+
+#[test]
+fn codes_that_say_what_went_wrong_stay_apart() {
+    for (a, b) in [
+        ("exit code 137", "exit code 1"),
+        ("[Errno 2] no", "[Errno 28] no"),
+        ("Signal 11 received", "Signal 9 received"),
+        ("Xid 79", "Xid 31"),
+        (
+            "NVRM: Xid (PCI:0000:3b:00): 79, pid=1",
+            "NVRM: Xid (PCI:0000:3b:00): 31, pid=1",
+        ),
+        ("status 404", "status 503"),
+    ] {
+        assert_ne!(dedupe_key(None, a), dedupe_key(None, b), "{a:?} {b:?}");
+    }
+    assert_eq!(normalize("load 8bit"), "load 8bit");
+}
+
+#[test]
+fn the_phase_and_the_message_can_be_read_in_the_key() {
+    let key = dedupe_key(
+        Some("Main"),
+        "CUDA out of memory. Tried to allocate 20.00 GiB",
+    );
+    assert!(key.starts_with("main_cuda_out_of_memory_"), "{key}");
+    assert_eq!(key.len(), "main_cuda_out_of_memory_".len() + 8);
+}
+
+#[test]
+fn every_failure_class_is_explained_and_never_contradicted() {
+    let context = Context {
+        model: Some("hf:Qwen/Qwen2.5-7B-Instruct".to_owned()),
+        quantization: Some("none".to_owned()),
+        batch_size: Some(32),
+        ..Context::default()
+    };
+    for class in FailureClass::ALL {
+        let explained = explain_failure("something odd", class, None, &context);
+        assert!(!explained.suggestions.is_empty(), "{class}");
+        let wanted = match class {
+            FailureClass::Oom => ErrorClass::OomEval,
+            FailureClass::Transient | FailureClass::DeviceLost => ErrorClass::CudaError,
+            FailureClass::Hang | FailureClass::Timeout => ErrorClass::Timeout,
+            FailureClass::WorkerDied => ErrorClass::Unknown,
+            _ => ErrorClass::ConfigError,
+        };
+        assert_eq!(explained.class, wanted, "{class}");
+    }
+    let oom = explain_failure(
+        "CUDA_ERROR_OUT_OF_MEMORY",
+        FailureClass::Oom,
+        None,
+        &context,
+    );
+    assert_eq!(oom.subtype, "oom_gpu");
+    assert_eq!(oom.confidence, Confidence::High);
+    assert_eq!(oom.suggestions[0], "Lower batch_size from 32 to 16.");
+    assert!(
+        oom.suggestions[1]
+            .contains("hf:Qwen/Qwen2.5-7B-Instruct with quantization 8bit instead of none")
+    );
+}
+
+#[test]
+fn a_dead_worker_is_explained_by_the_tail_of_its_log() {
+    let explained = explain_failure(
+        "the worker was killed by signal 9",
+        FailureClass::WorkerDied,
+        Some("loading\nOut of memory: Killed process 4242 (ragicamp)\n"),
+        &Context::default(),
+    );
+    assert_eq!(explained.subtype, "oom_host");
+    assert_eq!(explained.class, ErrorClass::OomEval);
+    assert_eq!(
+        explained.confidence,
+        Confidence::Medium.min(explained.confidence)
+    );
+}
+
+#[test]
+fn an_error_log_of_ours_gives_the_studys_values() {
+    let log = parse_error_log(
+        "Error: Error invalid configuration argument at line 380\n\nExperiment: direct_x\nModel: hf:a/b\nQuantization: 8bit\nTop-K: 10\nBatch size: 16\nFailure class: device_lost\n\nTraceback:\none\ntwo\n",
+    )
+    .unwrap();
+    assert_eq!(log.context.batch_size, Some(16));
+    assert_eq!(log.context.top_k, Some(10));
+    assert_eq!(log.failure_class, Some(FailureClass::DeviceLost));
+    assert_eq!(log.traceback.as_deref(), Some("one\ntwo"));
+    assert!(parse_error_log("Error: but nothing else\n").is_none());
+}
+
+#[test]
+fn secrets_are_masked_and_the_rest_stays() {
+    let (compiled, written) = secrets::compiled_patterns();
+    assert_eq!(compiled, written);
+    let text = "token=abcd1234efgh Authorization: Bearer abcdefghijkl https://u:pw12@h/x /home/alice/a.py C:\\Users\\bob\\x hf_ABCDEFGHIJKLMNOPQRST sk-proj-ABCDEFGHIJKLMNOPQRST /root/.cache";
+    let masked = mask_secrets(text);
+    for secret in [
+        "abcd1234efgh",
+        "abcdefghijkl",
+        "pw12",
+        "alice",
+        "bob",
+        "hf_ABC",
+        "sk-proj",
+        "/root",
+    ] {
+        assert!(!masked.contains(secret), "{secret} in {masked}");
+    }
+    assert!(masked.contains("~/a.py"));
+    assert_eq!(mask_secrets("12 tokens per second"), "12 tokens per second");
+}

@@ -1,0 +1,155 @@
+use super::super::{Extractor, Limits, Report, read};
+use std::fmt::Write;
+
+fn summary(report: &Report) -> Vec<(String, u64, Vec<u64>)> {
+    report
+        .groups
+        .iter()
+        .map(|group| (group.key.clone(), group.count, group.lines.clone()))
+        .collect()
+}
+
+const LOG: &str = "[2025-12-10 03:58:20] [runner] [INFO] [Main] start\r\n\
+[2025-12-10 03:58:21] [runner] [ERROR] [Main] batch 3 failed\n\
+  with a second line\n\
+[2025-12-10 03:58:21] [runner] [INFO] [Main] again\n\
+\r  5%|x   | 1/2 [00:00<00:01, 2.0it/s]\r 10%|x  | 2/2 [00:00<00:01, 2.0it/s]Traceback (most recent call last):\n\
+  File \"x.py\", line 3, in f\n\
+    g()\n\
+ValueError: bad 17 things\n\
+plain\n\
+[rank1]: Traceback (most recent call last):\n\
+[rank1]:   File \"x.py\", line 3, in f\n\
+[rank1]: ValueError: bad 18 things\n\
+last line without an end: Killed";
+
+#[test]
+fn a_log_reads_the_same_in_pieces_of_any_size() {
+    let whole = read(LOG.as_bytes());
+    assert_eq!(whole.lines, 13);
+    for size in 1..40 {
+        let mut extractor = Extractor::new(Limits::default());
+        for piece in LOG.as_bytes().chunks(size) {
+            extractor.feed(piece);
+        }
+        let report = extractor.finish();
+        assert_eq!(summary(&report), summary(&whole), "pieces of {size}");
+        assert_eq!(report.lines, whole.lines, "pieces of {size}");
+    }
+}
+
+#[test]
+fn equal_errors_are_counted_with_their_lines() {
+    let report = read(LOG.as_bytes());
+    let bad = report
+        .groups
+        .iter()
+        .find(|group| group.message.contains("bad"))
+        .unwrap();
+    assert_eq!((bad.count, bad.lines.as_slice()), (2, &[5, 10][..]));
+    assert_eq!(bad.ranks, [1]);
+}
+
+#[test]
+fn a_report_in_the_middle_does_not_disturb_what_follows() {
+    let mut extractor = Extractor::new(Limits::default());
+    for piece in LOG.as_bytes().chunks(100) {
+        extractor.feed(piece);
+        let _ = extractor.report();
+    }
+    assert_eq!(summary(&extractor.finish()), summary(&read(LOG.as_bytes())));
+}
+
+#[test]
+fn what_is_kept_is_bounded_and_what_is_dropped_is_said() {
+    let mut extractor = Extractor::new(Limits {
+        groups: 10,
+        occurrences: 3,
+    });
+    let letters = |number: usize| -> String {
+        format!("{number:05}")
+            .bytes()
+            .map(|digit| char::from(digit - b'0' + b'a'))
+            .collect()
+    };
+    for number in 0..1000 {
+        extractor.feed(format!("ERROR: failure {} happened\n", letters(number)).as_bytes());
+    }
+    for _ in 0..10 {
+        extractor.feed(b"ERROR: failure aaaaa happened\n");
+    }
+    extractor.feed(b"slurmstepd: error: *** JOB 1 ON n1 CANCELLED AT 2024-05-18T21:17:22 DUE TO TIME LIMIT ***\n");
+    let report = extractor.finish();
+    assert!(report.groups.len() < 100);
+    assert!(report.dropped > 900);
+    // The last word of a log is kept, however full the table was.
+    assert_eq!(report.analysis.as_ref().unwrap().subtype, "job_time_limit");
+    let first = report
+        .groups
+        .iter()
+        .find(|group| group.message.contains("aaaaa"))
+        .unwrap();
+    assert_eq!(
+        (first.count, first.lines.len(), first.lines_dropped),
+        (11, 3, 8)
+    );
+}
+
+#[test]
+fn a_chain_ten_thousand_deep_keeps_its_ends() {
+    let mut log = String::new();
+    for depth in 0..10_000 {
+        let _ = write!(
+            log,
+            "Traceback (most recent call last):\n  File \"a.py\", line {}, in f\nValueError: level {depth}\n\nDuring handling of the above exception, another exception occurred:\n\n",
+            depth + 1
+        );
+    }
+    log.push_str(
+        "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nKeyError: 'end'\n",
+    );
+    let report = read(log.as_bytes());
+    let traceback = report.traceback.unwrap();
+    assert_eq!(traceback.exceptions.first().unwrap().message, "level 0");
+    assert_eq!(traceback.last().unwrap().message, "'end'");
+    assert_eq!(traceback.exceptions_dropped, 10_001 - 64);
+}
+
+#[test]
+fn an_endless_line_ends() {
+    let mut log = vec![b'x'; 3_000_000];
+    log.extend_from_slice(b" ERROR ");
+    log.extend(std::iter::repeat_n(b'y', 3_000_000));
+    log.extend_from_slice(b"\nValueError: after it\n");
+    let report = read(&log);
+    assert!(
+        report
+            .groups
+            .iter()
+            .any(|group| group.message == "ValueError: after it" && group.lines == [2])
+    );
+}
+
+#[test]
+fn hidden_counts_are_added() {
+    let report = read(b"(W pid=7) ValueError: step failed now [repeated 7x across cluster]\n(W pid=8) ValueError: step failed now\n");
+    assert_eq!(report.groups[0].count, 8);
+    let report = read(b"Dec 10 03:58:22 host app[1]: ERROR: disk is slow\nDec 10 03:58:23 host app[1]: last message repeated 4 times\n");
+    assert_eq!(report.groups[0].count, 5);
+}
+
+#[test]
+fn a_failure_that_logger_and_interpreter_print_is_one() {
+    let traceback = "Traceback (most recent call last):\n  File \"x.py\", line 3, in f\n    g()\nValueError: only once\n";
+    let log = format!("2025-01-01 10:00:00,000 - app - ERROR - it failed\n{traceback}{traceback}");
+    let report = read(log.as_bytes());
+    assert_eq!(report.groups.len(), 1);
+    assert_eq!(report.groups[0].count, 1);
+}
+
+#[test]
+fn a_log_without_failures_has_no_analysis() {
+    let report = read(b"Epoch 1: loss 0.4, error rate 0.1\n0 errors, 0 failed\nINFO no error was found\n[2025-12-10 03:58:22] Ignore import error when loading x: No module named 'y'\n");
+    assert!(!report.has_failed());
+    assert!(report.groups.is_empty());
+}

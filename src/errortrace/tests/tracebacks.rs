@@ -1,0 +1,154 @@
+use super::super::{Link, Traceback, read};
+
+fn traceback(log: &str) -> Traceback {
+    read(log.as_bytes()).traceback.expect("a traceback")
+}
+
+fn places(traceback: &Traceback) -> Vec<(String, Option<u64>, Option<String>)> {
+    traceback
+        .last()
+        .unwrap()
+        .frames
+        .iter()
+        .map(|frame| (frame.file.clone(), frame.line, frame.function.clone()))
+        .collect()
+}
+
+#[test]
+fn frames_keep_code_markers_and_repetitions() {
+    let found = traceback(
+        "Traceback (most recent call last):\n  File \"a.py\", line 1, in <module>\n    f(\n    ~^\n      1,\n    )\n  File \"a.py\", line 3, in f\n    return f(n)\n  [Previous line repeated 1997 more times]\nRecursionError: maximum recursion depth exceeded\n",
+    );
+    let frames = &found.exceptions[0].frames;
+    assert_eq!(frames[0].code.as_deref(), Some("f(\n1,\n)"));
+    assert_eq!(frames[0].marker.as_deref(), Some("    ~^"));
+    assert_eq!(frames[1].repeated, 1997);
+}
+
+#[test]
+fn a_chain_is_kept_with_its_links_and_the_root_is_first() {
+    let report = read(
+        b"Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nKeyError: 'a'\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"a.py\", line 2, in g\nOSError: second\n\nThe above exception was the direct cause of the following exception:\n\nTraceback (most recent call last):\n  File \"a.py\", line 3, in h\nRuntimeError: third\n",
+    );
+    let found = report.traceback.unwrap();
+    let links: Vec<Option<Link>> = found.exceptions.iter().map(|raised| raised.link).collect();
+    assert_eq!(links, [None, Some(Link::Context), Some(Link::Cause)]);
+    assert_eq!(found.last().unwrap().message, "third");
+    assert_eq!(found.first().unwrap().message, "'a'");
+    assert_eq!(report.groups.len(), 1);
+}
+
+#[test]
+fn exception_groups_become_trees() {
+    let found = traceback(
+        "  + Exception Group Traceback (most recent call last):\n  |   File \"h.py\", line 21, in <module>\n  |     t()\n  | ExceptionGroup: two (2 sub-exceptions)\n  +-+---------------- 1 ----------------\n    | Traceback (most recent call last):\n    |   File \"h.py\", line 17, in t\n    | ValueError: one\n    | a note\n    +---------------- 2 ----------------\n    | ExceptionGroup: inner (1 sub-exception)\n    +-+---------------- 1 ----------------\n      | TypeError: deep\n      +------------------------------------\n",
+    );
+    let group = found.last().unwrap();
+    assert_eq!(group.exception_type.as_deref(), Some("ExceptionGroup"));
+    assert_eq!(group.children.len(), 2);
+    assert_eq!(group.children[0].exceptions[0].message, "one");
+    assert_eq!(group.children[0].exceptions[0].notes, ["a note"]);
+    assert_eq!(
+        group.children[1].exceptions[0].children[0].exceptions[0].message,
+        "deep"
+    );
+}
+
+#[test]
+fn two_ranks_in_one_stream_are_taken_apart() {
+    let report = read(
+        b"Traceback (most recent call last):\nTraceback (most recent call last):\n  File \"t.py\", line 196, in <module>\n  File \"t.py\", line 196, in <module>\n        main()main()\n\nNameErrorNameError: : name 'json' is not definedname 'json' is not defined\n\n",
+    );
+    let last = report.traceback.as_ref().unwrap().last().unwrap();
+    assert_eq!(last.exception_type.as_deref(), Some("NameError"));
+    assert_eq!(last.message, "name 'json' is not defined");
+    assert_eq!(report.groups[0].count, 2);
+}
+
+#[test]
+fn ignored_exceptions_and_teardown_are_not_the_failure() {
+    let report = read(
+        b"Traceback (most recent call last):\n  File \"e.py\", line 3, in main\nTypeError: expected str\nException ignored in: <function D.__del__ at 0x7ff2>\nTraceback (most recent call last):\n  File \"c.py\", line 62, in __del__\nAttributeError: imgs\n",
+    );
+    let last = report.traceback.as_ref().unwrap().last().unwrap();
+    assert_eq!(last.exception_type.as_deref(), Some("TypeError"));
+}
+
+#[test]
+fn a_launchers_report_leads_to_what_failed_first() {
+    let report = read(
+        b"python: can't open file '/x/train.py': [Errno 2] No such file or directory\nTraceback (most recent call last):\n  File \"/bin/torchrun\", line 8, in <module>\ntorch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n====\ntrain.py FAILED\n",
+    );
+    let root = report.root_cause.as_ref().unwrap();
+    assert!(root.message.starts_with("python: can't open file"));
+    assert_eq!(report.groups[0].lines, [1]);
+    assert_eq!(report.analysis.unwrap().subtype, "missing_file");
+}
+
+#[test]
+fn the_table_of_torchelastic_names_the_first_failure() {
+    let report = read(
+        b"Traceback (most recent call last):\n  File \"/bin/torchrun\", line 8, in <module>\ntorch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n======================================================\nserver FAILED\n------------------------------------------------------\nFailures:\n[1]:\n  time      : 2026-06-23_21:26:20\n  rank      : 0 (local_rank: 0)\n  exitcode  : -15 (pid: 1133)  (SIGTERM)\n  traceback : Signal 15 (SIGTERM) received by PID 1133\n------------------------------------------------------\nRoot Cause (first observed failure):\n[0]:\n  time      : 2026-06-23_21:26:19\n  rank      : 1 (local_rank: 1)\n  exitcode  : 1 (pid: 1134)\n  traceback : Traceback (most recent call last):\n    File \"t.py\", line 3, in f\n      g()\n  KeyError: 'labels'\n  \n======================================================\n",
+    );
+    let root = report.root_cause.unwrap();
+    assert_eq!(root.exception_type.as_deref(), Some("KeyError"));
+    assert_eq!(root.message, "'labels'");
+    assert_eq!(
+        report.groups[0].first_seen.unwrap().to_string(),
+        "2026-06-23T21:26:19Z"
+    );
+}
+
+#[test]
+fn a_panic_has_its_place_and_its_backtrace() {
+    let found = traceback(
+        "thread 'main' panicked at src/main.rs:4:5:\nno model\nstack backtrace:\n   0: rust_begin_unwind\n             at /rustc/9fc/library/std/src/panicking.rs:665:5\n   1: app::main\n             at ./src/main.rs:4:5\nnote: run with more\n",
+    );
+    let last = found.last().unwrap();
+    assert_eq!(
+        (last.exception_type.as_deref(), last.message.as_str()),
+        (Some("panic"), "no model")
+    );
+    assert_eq!(last.frames.last().unwrap().file, "src/main.rs");
+}
+
+#[test]
+fn causes_below_an_error_are_its_chain() {
+    let report = read(b"Error: failed to load study\n\nCaused by:\n    0: model hf:a/b\n    1: No such file or directory (os error 2)\n");
+    assert_eq!(report.analysis.as_ref().unwrap().subtype, "missing_file");
+    assert_eq!(report.traceback.unwrap().exceptions.len(), 3);
+}
+
+#[test]
+fn ipython_and_rich_frames_are_read() {
+    let found = traceback(
+        "\x1b[1;31mOutOfMemoryError\x1b[0m                          Traceback (most recent call last)\nCell \x1b[1;32mIn[1], line 7\x1b[0m\n      4 a\n----> 7 pipeline = x(\n\nFile \x1b[1;32m~/t/base.py:283\x1b[0m, in \x1b[0;36minfer\x1b[1;34m(model)\x1b[0m\n--> 283 model = y\n\n\x1b[1;31mOutOfMemoryError\x1b[0m: CUDA out of memory.\n",
+    );
+    assert_eq!(
+        places(&found),
+        [
+            ("Cell In[1]".to_owned(), Some(7), None),
+            (
+                "~/t/base.py".to_owned(),
+                Some(283),
+                Some("infer".to_owned())
+            )
+        ]
+    );
+    let found = traceback(
+        "╭──────── Traceback (most recent call last) ────────╮\n│ /home/u/a.py:55 in <module>                        │\n│                                                    │\n│ ❱ 55 f(x)                                          │\n│ /home/u/very/long/pxla.py:761 in                   │\n│ xla_pmap_impl_lazy                                 │\n╰────────────────────────────────────────────────────╯\nValueError: bad\n",
+    );
+    assert_eq!(
+        found.last().unwrap().exception_type.as_deref(),
+        Some("ValueError")
+    );
+    assert_eq!(places(&found)[1].2.as_deref(), Some("xla_pmap_impl_lazy"));
+}
+
+#[test]
+fn faulthandler_shows_the_innermost_frame_last() {
+    let found = traceback(
+        "Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f (most recent call first):\n  File \"a.py\", line 4 in kernel\n  File \"a.py\", line 5 in <module>\nSegmentation fault (core dumped)\n",
+    );
+    assert_eq!(places(&found)[1].2.as_deref(), Some("kernel"));
+}

@@ -1,0 +1,272 @@
+use super::{
+    attention::{Heads, HostCache},
+    attention_device::DeviceCache,
+    classify,
+    config::ModelConfig,
+    decoder::{Cache, Decoder, Embedding, Layer},
+    linear::{Linear, Precision, Stored, float_name},
+    rope::RopeTable,
+    weights::Weights,
+};
+use crate::domain::{Failure, FailureClass};
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+
+/// How weights are kept and computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// The type of activations, norms and biases.
+    pub compute: DType,
+    /// How the linear layers' weights are kept.
+    pub precision: Precision,
+    /// Attend with candle's operations even on the processor.
+    pub tensor_attention: bool,
+}
+
+impl Decoder {
+    /// Loads the weights.
+    ///
+    /// # Errors
+    /// One sentence (class `permanent`) with the tensor's name when one is
+    /// missing or has a wrong shape; the device's failure when it has no room.
+    pub fn load(
+        config: ModelConfig,
+        weights: &Weights,
+        layout: Layout,
+        device: &Device,
+    ) -> Result<Self, Failure> {
+        let loader = Loader {
+            config: &config,
+            weights,
+            layout,
+            device,
+        };
+        let prefix = config.prefix;
+        let layers = (0..config.layers.len())
+            .into_par_iter()
+            .map(|index| loader.layer(index))
+            .collect::<Result<Vec<_>, Failure>>()?;
+        let norm = loader.norm(&format!("{prefix}.norm.weight"), config.hidden)?;
+        let table_name = format!("{prefix}.embed_tokens.weight");
+        let table = weights.tensor(&table_name, &[config.vocab, config.hidden])?;
+        let head_name = if prefix == "model" {
+            "lm_head.weight"
+        } else {
+            "language_model.lm_head.weight"
+        };
+        let tied = config.tied.unwrap_or_else(|| !weights.has(head_name));
+        let (head_weights, head_name) = if tied {
+            (table.clone(), table_name.as_str())
+        } else {
+            (
+                weights.tensor(head_name, &[config.vocab, config.hidden])?,
+                head_name,
+            )
+        };
+        let head = Linear::new(&head_weights, None, layout.precision, device)
+            .map_err(|error| loader.failure(head_name, &error))?;
+        drop(head_weights);
+        let mut stored = Vec::new();
+        let embedding = match head.packed() {
+            Some(packed) if tied => Embedding::Packed(packed),
+            _ => {
+                let keep = match layout.precision {
+                    Precision::Float(dtype) => dtype,
+                    // Look-ups cost nothing: the table stays as it came.
+                    _ => table.dtype(),
+                };
+                let table = table
+                    .to_dtype(keep)
+                    .and_then(|table| table.to_device(device))
+                    .map_err(|error| loader.failure(&table_name, &error))?;
+                let count = config.vocab * config.hidden;
+                stored.push((
+                    table_name.clone(),
+                    Stored {
+                        kind: float_name(keep),
+                        weights: count,
+                        bytes: count * keep.size_in_bytes(),
+                    },
+                ));
+                Embedding::Table(table)
+            }
+        };
+        let head_label = if tied && stored.is_empty() {
+            table_name
+        } else {
+            "lm_head.weight".to_owned()
+        };
+        stored.push((head_label, head.stored().clone()));
+        for (index, layer) in layers.iter().enumerate() {
+            let parts = [
+                ("self_attn.qkv_proj", &layer.qkv),
+                ("self_attn.o_proj", &layer.output),
+                ("mlp.gate_up_proj", &layer.gate_up),
+                ("mlp.down_proj", &layer.down),
+            ];
+            for (name, linear) in parts {
+                let name = format!("{prefix}.layers.{index}.{name}.weight");
+                stored.push((name, linear.stored().clone()));
+            }
+        }
+        let ropes = config
+            .ropes
+            .iter()
+            .map(RopeTable::new)
+            .collect::<Result<Vec<_>, String>>()
+            .map_err(|message| Failure::new(FailureClass::Permanent, message))?;
+        let heads = Heads {
+            queries: config.heads,
+            keys: config.kv_heads,
+            dim: config.head_dim,
+        };
+        let cache = if device.is_cpu() && !layout.tensor_attention {
+            Cache::Host(HostCache::new(heads, config.layers.len()))
+        } else {
+            Cache::Device(DeviceCache::new(
+                heads,
+                config.layers.len(),
+                layout.compute,
+                device.clone(),
+            ))
+        };
+        Ok(Self {
+            config,
+            device: device.clone(),
+            compute: layout.compute,
+            embedding,
+            layers,
+            norm,
+            head,
+            ropes,
+            cache,
+            stored,
+        })
+    }
+}
+
+/// Turns tensors into layers.
+struct Loader<'a> {
+    config: &'a ModelConfig,
+    weights: &'a Weights,
+    layout: Layout,
+    device: &'a Device,
+}
+
+impl Loader<'_> {
+    fn layer(&self, index: usize) -> Result<Layer, Failure> {
+        let config = self.config;
+        let name = |part: &str| format!("{}.layers.{index}.{part}", config.prefix);
+        let (queries, keys) = (
+            config.heads * config.head_dim,
+            config.kv_heads * config.head_dim,
+        );
+        let qkv_parts = if config.fused {
+            vec![("self_attn.qkv_proj", queries + 2 * keys)]
+        } else {
+            vec![
+                ("self_attn.q_proj", queries),
+                ("self_attn.k_proj", keys),
+                ("self_attn.v_proj", keys),
+            ]
+        };
+        let gate_up_parts = if config.fused {
+            vec![("mlp.gate_up_proj", 2 * config.intermediate)]
+        } else {
+            vec![
+                ("mlp.gate_proj", config.intermediate),
+                ("mlp.up_proj", config.intermediate),
+            ]
+        };
+        let full = |parts: Vec<(&str, usize)>| {
+            parts
+                .into_iter()
+                .map(|(part, rows)| (name(part), rows))
+                .collect::<Vec<_>>()
+        };
+        let norm = |part: &str| self.norm(&name(&format!("{part}.weight")), config.hidden);
+        let optional = |part: &str| config.post_norms.then(|| norm(part)).transpose();
+        let head_norm = |part: &str| self.norm(&name(part), config.head_dim);
+        Ok(Layer {
+            kind: config.layers[index],
+            attention_norm: norm("input_layernorm")?,
+            qkv: self.linear(&full(qkv_parts), config.hidden, config.qkv_bias)?,
+            qk_norm: if config.qk_norm {
+                Some((
+                    head_norm("self_attn.q_norm.weight")?,
+                    head_norm("self_attn.k_norm.weight")?,
+                ))
+            } else {
+                None
+            },
+            output: self.linear(
+                &full(vec![("self_attn.o_proj", config.hidden)]),
+                queries,
+                config.output_bias,
+            )?,
+            after_attention: optional("post_attention_layernorm")?,
+            feed_norm: norm(if config.post_norms {
+                "pre_feedforward_layernorm"
+            } else {
+                "post_attention_layernorm"
+            })?,
+            gate_up: self.linear(&full(gate_up_parts), config.hidden, config.mlp_bias)?,
+            down: self.linear(
+                &full(vec![("mlp.down_proj", config.hidden)]),
+                config.intermediate,
+                config.mlp_bias,
+            )?,
+            after_feed: optional("post_feedforward_layernorm")?,
+        })
+    }
+
+    /// One linear layer of one or more tensors, one below the other.
+    fn linear(
+        &self,
+        parts: &[(String, usize)],
+        inputs: usize,
+        bias: bool,
+    ) -> Result<Linear, Failure> {
+        let named = |end: &str| {
+            parts
+                .iter()
+                .map(|(name, rows)| (format!("{name}.{end}"), *rows))
+                .collect::<Vec<_>>()
+        };
+        let label = parts.first().map_or("", |(name, _)| name.as_str());
+        let weights = self.weights.stacked(&named("weight"), &[inputs])?;
+        let bias = if bias {
+            let bias = self
+                .weights
+                .stacked(&named("bias"), &[])?
+                .to_dtype(self.layout.compute)
+                .and_then(|bias| bias.to_device(self.device))
+                .map_err(|error| self.failure(label, &error))?;
+            Some(bias)
+        } else {
+            None
+        };
+        Linear::new(&weights, bias, self.layout.precision, self.device)
+            .map_err(|error| self.failure(label, &error))
+    }
+
+    fn norm(&self, name: &str, width: usize) -> Result<Tensor, Failure> {
+        let weights = self.weights.tensor(name, &[width])?;
+        let make = || {
+            let weights = weights.to_dtype(DType::F32)?;
+            let weights = if self.config.norm_plus_one {
+                (weights + 1.0)?
+            } else {
+                weights
+            };
+            weights
+                .to_dtype(self.layout.compute)?
+                .to_device(self.device)
+        };
+        make().map_err(|error| self.failure(name, &error))
+    }
+
+    fn failure(&self, name: &str, error: &candle_core::Error) -> Failure {
+        classify::at_load(name, error)
+    }
+}

@@ -1,0 +1,74 @@
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::{Duration, SystemTime},
+};
+use ureq::http::HeaderMap;
+
+/// How long a request is worth trying.
+///
+/// Nothing is reported as progress meanwhile, so `total` must stay well below
+/// the batch timeout of a study, which is ten minutes unless it says otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Times that a request is sent at most.
+    pub tries: u32,
+    /// For one try.
+    pub attempt: Duration,
+    /// For all tries of a request and the waiting between them.
+    pub total: Duration,
+    /// The first wait; each one is twice as long as the one before.
+    pub first_wait: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            tries: 5,
+            attempt: Duration::from_secs(200),
+            total: Duration::from_secs(300),
+            first_wait: Duration::from_millis(500),
+        }
+    }
+}
+
+impl Patience {
+    /// The wait after the `tried`th try (from 1): what the server asks for and
+    /// a little more, or else twice the wait before, of which a random half is
+    /// left out, so that a batch does not come back as one.
+    pub fn wait(&self, tried: u32, too_many: bool, asked: Option<Duration>) -> Duration {
+        match asked {
+            Some(asked) => asked.saturating_add(self.first_wait.mul_f64(random())),
+            None => {
+                // Rate limits are counted per minute.
+                let first = self.first_wait * if too_many { 4 } else { 1 };
+                let doubled = first.saturating_mul(1 << tried.saturating_sub(1).min(16));
+                doubled.mul_f64(0.5 + random() / 2.0)
+            }
+        }
+    }
+}
+
+/// A number in `[0, 1)`; the standard library's hash keys are random enough.
+fn random() -> f64 {
+    let bits = RandomState::new().hash_one(0) >> 11;
+    bits as f64 / (1_u64 << 53) as f64
+}
+
+/// How long the server asks to wait: `retry-after-ms`, or `retry-after` as
+/// seconds or as a date.
+pub fn asked_wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let number = |text: &str| text.parse::<f64>().ok().filter(|number| *number >= 0.0);
+    if let Some(ms) = text("retry-after-ms").and_then(number) {
+        return Duration::try_from_secs_f64(ms / 1000.0).ok();
+    }
+    let after = text("retry-after")?;
+    if let Some(seconds) = number(after) {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(after)
+        .ok()?;
+    let date = SystemTime::try_from(date).ok()?;
+    Some(date.duration_since(now).unwrap_or(Duration::ZERO))
+}

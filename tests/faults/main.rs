@@ -1,0 +1,15 @@
+//! Faults on purpose: the real binary, the embedded model, real signals.
+//!
+//! Whatever goes wrong, the study finishes or stops as the README says,
+//! nothing acknowledged is lost, nothing is answered twice, and the final
+//! metrics equal those of a clean run. `RAGICAMP_KILLS=100` makes the series of
+//! kills longer, `RAGICAMP_SEED` repeats one.
+#![cfg(feature = "failpoints")]
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod disk;
+mod kills;
+mod signals;
+mod stories;
+mod workers;
