@@ -16,7 +16,10 @@ use markdown::markdown;
 use print::{Colour, print_causes, print_source};
 use serde_json::{Value, json};
 use source::{Source, load};
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 /// Which frames of a traceback are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -70,6 +73,20 @@ const NOTHING_SELECTED: u8 = 3;
 /// # Errors
 /// When a path can not be read or `--since` is not a time.
 pub fn run(args: &ErrorsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    match print(args, out) {
+        // Whoever reads along (`| head`) has seen enough.
+        Err(error)
+            if error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            Ok(0)
+        }
+        outcome => outcome,
+    }
+}
+
+fn print(args: &ErrorsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let since = args.since.as_deref().map(parse_since).transpose()?;
     let colour = Colour::detect();
     if args.follow {
@@ -206,7 +223,7 @@ fn print_json(
     } else {
         values.pop().unwrap_or(Value::Null)
     };
-    serde_json::to_writer_pretty(&mut *out, &value)?;
+    serde_json::to_writer_pretty(&mut *out, &value).map_err(io::Error::from)?;
     writeln!(out)?;
     Ok(())
 }

@@ -27,7 +27,10 @@ const PATTERNS: [(&str, &str); 9] = [
     // `https://user:password@host`.
     (r"(?i)(://[^/\s:@]+:)[^/\s@]+@", "$1<secret>@"),
     // Home directories.
-    (r#"(/home/|/Users/)[^/\s"':]+"#, "~"),
+    (
+        r#"[^\s"'=(:,]*/(?:home|Users)/(?:users?/)?(?:[a-z]/)*[^/\s"':,]+"#,
+        "~",
+    ),
     (r"(^|[\s\x22'=(:])/root/", "${1}~/"),
     (r#"(?i)[a-z]:\\Users\\[^\\\s"']+"#, "~"),
     (

@@ -1,7 +1,7 @@
 //! What a person reads.
 
 use super::{Frames, causes::causes, source::Source};
-use crate::errortrace::{Explanation, Frame, Group, Report, Traceback};
+use crate::errortrace::{Explanation, Frame, Group, Report, Status, Traceback};
 use std::io::{self, IsTerminal, Write};
 
 /// Colours, when a person looks.
@@ -78,7 +78,7 @@ pub(super) fn print_causes(
             plural(cause.names.len(), "experiment", "experiments"),
         )?;
         writeln!(out, "   {}", colour.bold(&printable(&cause.message, 200)))?;
-        writeln!(out, "   {}", printable(&cause.description, 300))?;
+        writeln!(out, "   {}", printable(&what(&cause.description), 300))?;
         for suggestion in cause.suggestions.iter().take(3) {
             writeln!(out, "   - {}", printable(suggestion, 300))?;
         }
@@ -100,6 +100,13 @@ pub(super) fn print_source(
 ) -> anyhow::Result<()> {
     let report = &source.report;
     let name = printable(&source.name, 300);
+    if source.status == Status::Completed && report.has_failed() {
+        writeln!(
+            out,
+            "{name}: complete; it met errors on the way and recovered"
+        )?;
+        return print_groups(report, &[], colour, out);
+    }
     let Some(analysis) = &report.analysis else {
         writeln!(out, "{name}: no failure found in {} lines", report.lines)?;
         return print_groups(report, &[], colour, out);
@@ -149,7 +156,11 @@ fn print_cause(
             writeln!(out, "  Seen   {}", seen(group))?;
         }
     }
-    writeln!(out, "  What   {}", printable(&analysis.description, 600))?;
+    writeln!(
+        out,
+        "  What   {}",
+        printable(&what(&analysis.description), 600)
+    )?;
     for (number, suggestion) in analysis.suggestions.iter().enumerate() {
         let label = if number == 0 { "Try" } else { "" };
         writeln!(
@@ -160,6 +171,17 @@ fn print_cause(
         )?;
     }
     Ok(())
+}
+
+/// A description without the message, which stands above it already.
+fn what(description: &str) -> String {
+    let Some((before, said)) = description.split_once(" It said: ") else {
+        return description.to_owned();
+    };
+    match said.rfind(" The last error, ") {
+        Some(at) => format!("{before}{}", &said[at..]),
+        None => before.to_owned(),
+    }
 }
 
 fn place_text(place: &Frame) -> String {

@@ -182,3 +182,21 @@ fn control_bytes_of_a_log_do_not_reach_the_terminal() {
     let (_, text) = output(&args(vec![log]));
     assert!(!text.contains('\x07') && !text.contains('\x04'), "{text:?}");
 }
+
+#[test]
+fn errors_that_a_complete_experiment_recovered_from_are_not_its_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    experiment(dir.path(), "a");
+    let at = dir.path().join("a");
+    fs::remove_file(at.join("error.log")).unwrap();
+    fs::write(at.join("state.json"), r#"{"phase": "complete"}"#).unwrap();
+    let mut args = args(vec![at]);
+    let (_, text) = output(&args);
+    assert!(text.contains("complete; it met errors"), "{text}");
+    args.json = true;
+    let (_, text) = output(&args);
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["status"], "completed");
+    assert_eq!(value["errors"].as_array().unwrap().len(), 0);
+    assert!(value["traceback"].is_null() && value["analysis"].is_null());
+}

@@ -213,13 +213,14 @@ fn an_error_log_of_ours_gives_the_studys_values() {
 fn secrets_are_masked_and_the_rest_stays() {
     let (compiled, written) = secrets::compiled_patterns();
     assert_eq!(compiled, written);
-    let text = "token=abcd1234efgh Authorization: Bearer abcdefghijkl https://u:pw12@h/x /home/alice/a.py C:\\Users\\bob\\x hf_ABCDEFGHIJKLMNOPQRST sk-proj-ABCDEFGHIJKLMNOPQRST /root/.cache";
+    let text = "token=abcd1234efgh Authorization: Bearer abcdefghijkl https://u:pw12@h/x /home/alice/a.py C:\\Users\\bob\\x /auto/home/users/d/a/dora/y hf_ABCDEFGHIJKLMNOPQRST sk-proj-ABCDEFGHIJKLMNOPQRST /root/.cache";
     let masked = mask_secrets(text);
     for secret in [
         "abcd1234efgh",
         "abcdefghijkl",
         "pw12",
         "alice",
+        "dora",
         "bob",
         "hf_ABC",
         "sk-proj",

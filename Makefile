@@ -1,0 +1,59 @@
+# Every target says what it does after `##`; `make` prints them.
+CARGO ?= cargo
+FEATURES ?= failpoints
+RUN := $(CARGO) run --release --quiet --
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-pure test-faults lint bench fixtures run-comprehensive \
+	run-comprehensive-safe resume-comprehensive health install man schema clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+quickstart: ## Run twelve experiments with the embedded model and data, in a minute or two
+	$(RUN) run conf/study/quickstart.yaml
+
+test: ## Run every test, faults on purpose included
+	$(CARGO) test --features $(FEATURES)
+
+test-pure: ## Build and test the rooms without candle and tantivy, in seconds
+	$(CARGO) test --no-default-features --lib
+
+test-faults: ## The longer fault suite: a hundred kills of the supervisor
+	RAGICAMP_KILLS=100 $(CARGO) test --features $(FEATURES) --test faults -- --nocapture
+
+lint: ## Formatting, clippy and documentation, warnings denied
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --features $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --features $(FEATURES)
+
+bench: ## Measure what the README claims; prints figures and ratios
+	$(CARGO) bench
+
+fixtures: ## Make the parity fixtures again (needs Python with torch and transformers)
+	python3 tests/fixtures/families/make.py
+
+run-comprehensive: ## The comprehensive baseline: over 500 experiments; run it again to go on
+	$(RUN) run conf/study/comprehensive_baseline.yaml
+
+run-comprehensive-safe: ## The same with at most two hours per experiment
+	$(RUN) run conf/study/comprehensive_baseline.yaml --timeout 2h
+
+resume-comprehensive: ## Retry what failed of the comprehensive baseline
+	$(RUN) resume outputs/comprehensive_baseline
+
+health: ## How every study below outputs/ stands, and what failed
+	$(RUN) health --show-failed
+
+install: ## Install the program for this user
+	$(CARGO) install --path . --locked
+
+man: ## Write the manual page to target/ragicamp.1
+	@mkdir -p target
+	$(RUN) man > target/ragicamp.1
+
+schema: ## Write the JSON schema of studies to conf/schema
+	$(RUN) schema > conf/schema/study.schema.json
+
+clean: ## Remove build outputs; outputs of studies stay
+	$(CARGO) clean
