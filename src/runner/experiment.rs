@@ -17,6 +17,7 @@ use crate::{
         Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Passage, Phase,
         Prediction, Question, Retrieved, RunSettings,
     },
+    errortrace,
     execution::Ending,
     metrics, prompts,
 };
@@ -470,10 +471,37 @@ impl ExperimentRun<'_, '_> {
         if let Some(size) = batch_size {
             log = log.batch_size(size);
         }
+        if let Some(advice) = self.advice(failure, batch_size) {
+            log = log.advice(&advice);
+        }
         self.dir.write_error_log(&log)?;
         state.error = Some(failure.first_line().to_owned());
         state.failure_class = Some(failure.class);
         self.enter(state, Phase::Failed)
+    }
+
+    /// What to change in this study, the most promising first.
+    fn advice(&self, failure: &Failure, batch_size: Option<usize>) -> Option<String> {
+        let spec = self.spec;
+        let explanation = errortrace::explain_failure(
+            &failure.message,
+            failure.class,
+            failure.detail.as_deref(),
+            &errortrace::Context {
+                experiment: Some(spec.name.clone()),
+                model: Some(spec.model.to_string()),
+                quantization: Some(spec.quantization.to_string()),
+                batch_size,
+                dataset: Some(spec.dataset.name.clone()),
+                retriever: spec
+                    .retriever
+                    .as_ref()
+                    .map(|retriever| retriever.name.clone()),
+                top_k: spec.top_k,
+                phase: None,
+            },
+        );
+        (!explanation.suggestions.is_empty()).then(|| explanation.suggestions.join(" "))
     }
 
     fn count(&self, state: &mut State, questions: &[Question], best: &BTreeMap<usize, Prediction>) {

@@ -84,7 +84,7 @@ pub(super) const RULES: &[Rule] = &[
         .says("A file or a command does not exist.")
         .advice(&[CHECK_PATH])
         .like(&[
-            "python: can't open file '/work/train.py': [Errno 2] No such file or directory",
+            "python: can't open file '/srv/train.py': [Errno 2] No such file or directory",
             "bash: nvidia-smi: command not found",
         "/bin/bash: line 1: torchrun: command not found",
             "cat: /data/list.txt: No such file or directory",
