@@ -71,10 +71,10 @@ impl Server {
             Failure::new(FailureClass::Permanent, message)
         };
         let url = url.trim();
-        let uri: Uri = url.parse().map_err(|_| wrong("is no web address"))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        if !url.starts_with("http://") && !url.starts_with("https://") {
             return Err(wrong("does not begin with http:// or https://"));
         }
+        let uri: Uri = url.parse().map_err(|_| wrong("is no web address"))?;
         let authority = uri.authority().ok_or_else(|| wrong("names no server"))?;
         if uri.host().is_none_or(str::is_empty) {
             return Err(wrong("names no server"));

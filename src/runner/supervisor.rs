@@ -79,7 +79,7 @@ impl Supervisor {
         let spawn = Spawn {
             program: self.program.program.clone(),
             args: self.program.args.clone(),
-            env: Vec::new(),
+            env: worker_environment(),
             log: log.to_owned(),
         };
         let mut worker = Worker::spawn(number, &spawn, self.tell.clone())?;
@@ -156,5 +156,16 @@ impl Supervisor {
             self.signals.set_worker_group(None);
             gpu::wait_until_released(pid);
         }
+    }
+}
+
+/// candle's quantised products run on threads of their own that wait for each
+/// other by spinning, which collapses where anything else runs; the engine
+/// spreads them over rayon's instead. A user's own setting wins.
+fn worker_environment() -> Vec<(String, String)> {
+    const THREADS: &str = "CANDLE_NUM_THREADS";
+    match std::env::var_os(THREADS) {
+        Some(_) => Vec::new(),
+        None => vec![(THREADS.to_owned(), "1".to_owned())],
     }
 }

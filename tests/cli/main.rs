@@ -1,5 +1,6 @@
 //! The program from outside: what it prints, what it exits with, and what it
 //! leaves on disk. Every test has a directory of its own, and no network.
+#![allow(clippy::unwrap_used)]
 
 mod help;
 mod looking;

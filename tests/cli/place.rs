@@ -1,7 +1,7 @@
 //! A directory to run the program in, and ways to run and look at it.
 
 use assert_cmd::Command;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,

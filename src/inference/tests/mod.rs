@@ -3,6 +3,7 @@
 mod batches;
 mod failures;
 mod kernels;
+mod oracle;
 mod parity;
 mod precision;
 mod settings;

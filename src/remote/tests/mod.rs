@@ -200,7 +200,7 @@ fn all_stop_texts_cut_on_this_side_whatever_the_server_does() {
 fn requests_of_a_batch_run_at_once_and_are_told_as_they_end() {
     // The first questions are the slowest.
     let server = Loopback::start(|_, seen| {
-        let slow = question(seen) < "Question 4?".to_owned();
+        let slow = question(seen).as_str() < "Question 4?";
         Says::answer("yes").after(if slow { 900 } else { 200 })
     });
     let mut model = model(&server.url());
@@ -474,6 +474,7 @@ fn a_wrong_key_is_permanent_and_says_what_to_do_and_not_the_key() {
         )
     );
 
+    let server = Loopback::start(|_, _| Says::error(401, "no key"));
     let place = Server::new("base_url", &server.url(), None).unwrap();
     let (_, result) = batch(&mut OpenAi::on(place, "tiny", hasty()), 1, &defaults());
     assert!(result.unwrap_err().message.ends_with("set OPENAI_API_KEY"));
@@ -609,7 +610,7 @@ fn a_url_that_is_none_is_told_at_load_in_one_sentence() {
         ("ftp://host/v1", "does not begin with http:// or https://"),
         ("http://", "is no web address"),
         ("http://a b/v1", "is no web address"),
-        ("", "is no web address"),
+        ("", "does not begin with http:// or https://"),
         ("http://me:secret-pass@host/v1", "OPENAI_API_KEY"),
         (
             "http://host/v1?key=1",
