@@ -331,7 +331,7 @@ fn drive(items: usize, batch: usize) -> usize {
 /// program are taken out by comparing a large run with a small one.
 fn supervisor(bars: &mut Bars) {
     let fewer = scaled(500, 10);
-    let more = scaled(16_500, 40);
+    let more = scaled(8_500, 40);
     println!("the supervisor in a run of {more} questions, one token each, in batches of 32");
     let place = Place::new();
     let mut lines = String::new();

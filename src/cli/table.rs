@@ -71,10 +71,14 @@ pub fn print_plan(
     }
     print(&models, out)?;
     say(out, "")?;
+    let uncounted = match plan.uncounted {
+        0 => String::new(),
+        count => format!(", and those of {count} experiments whose dataset is not here"),
+    };
     say(
         out,
         &format!(
-            "{}: {} experiments in {}; {} to run, {} model loads, {} questions to answer",
+            "{}: {} experiments in {}; {} to run, {} model loads, {} questions to answer{uncounted}",
             study.name,
             plan.experiments.len(),
             output.display(),
@@ -123,10 +127,7 @@ fn memory(model: &ModelSpec, quantization: Quantization) -> String {
         return "remote".to_owned();
     }
     let Some(bytes) = hub::weights_bytes(model) else {
-        return match hub::missing(model) {
-            Some(why) => why,
-            None => "unknown".to_owned(),
-        };
+        return "not here; `ragicamp fetch` says what is missing".to_owned();
     };
     let needed = crate::runner::weights_in_memory(bytes, quantization);
     let megabytes = needed.div_ceil(1_000_000);

@@ -1,6 +1,8 @@
 //! A worker and a journal made of nothing, which misbehave on demand: they
 //! duplicate, reorder and delay replies, die after sending, hang and lie.
 
+#![allow(clippy::unwrap_used)]
+
 use super::{BatchPolicy, Effect, Executor, ExecutorSettings, Input, Outcome, Record, RecordKind};
 use crate::domain::{Event, Failure, FailureClass, FinishReason, Generated, Threshold};
 use std::{
@@ -105,9 +107,11 @@ pub struct Kill {
     pub torn: usize,
 }
 
+type FateOf<'a> = Box<dyn FnMut(usize, &[usize]) -> Fate + 'a>;
+
 pub struct ModelWorker<'a> {
     /// (batch number from 0, its items) -> fate.
-    pub fate: Box<dyn FnMut(usize, &[usize]) -> Fate + 'a>,
+    pub fate: FateOf<'a>,
     /// Load attempt from 0 -> failure.
     pub load: Box<dyn FnMut(usize) -> Option<Failure> + 'a>,
     /// Questions that fail alone.

@@ -3,7 +3,7 @@
 //! with weights of 8 or 4 bits.
 //!
 //! A batch is ragged: the tokens of all running sequences lie one after the
-//! other in one [`pack::Pack`], every linear layer is one matrix product over
+//! other in one `pack::Pack`, every linear layer is one matrix product over
 //! it, and only attention knows where a sequence begins. In f32 on the
 //! processor each row's arithmetic is the same whatever else is in the batch,
 //! so a batch gives what each prompt gives alone.

@@ -1,5 +1,5 @@
 use super::{
-    generation::{Asked, Generated, Generation, failure_of},
+    generation::{Asked, Generated, Generation, HEARTBEAT, failure_of},
     lessons::Lessons,
     listener::Ears,
     message::Message,
@@ -153,6 +153,7 @@ impl ExperimentRun<'_, '_> {
         if let Some(reason) = self.unavailable {
             return Err(Failure::new(FailureClass::Permanent, reason).into());
         }
+        self.model()?;
         let questions = self.questions(state)?;
         let contents = self.dir.records()?;
         for damaged in &contents.damaged {
@@ -288,6 +289,32 @@ impl ExperimentRun<'_, '_> {
         let mut report = self.report(state, None, start);
         report.metrics = evaluation.aggregate;
         Ok(Verdict::Next(report))
+    }
+
+    /// The model's files, before anything is done for it.
+    fn model(&mut self) -> Result<(), Stop> {
+        let (lease, ears) = (&mut self.lease, &mut *self.ears);
+        let mut beaten = Instant::now();
+        let mut said = String::new();
+        self.resources
+            .model(&self.spec.model, &mut |progress| {
+                if progress.file != said {
+                    said.clone_from(&progress.file);
+                    ears.remark(&format!(
+                        "{}: fetching {} ({} MB)",
+                        self.spec.model,
+                        progress.file,
+                        progress.total / 1_000_000
+                    ));
+                }
+                // A long download is no reason for others to think us dead.
+                // A lease that is lost all the same is seen at the next write.
+                if beaten.elapsed() >= HEARTBEAT {
+                    beaten = Instant::now();
+                    let _ = lease.beat();
+                }
+            })
+            .map_err(|why| Stop::Fail(Failure::new(FailureClass::Permanent, why)))
     }
 
     /// What metrics over retrieval need: the supporting ids of each question,

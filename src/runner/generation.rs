@@ -21,7 +21,7 @@ use std::{
 const TICK: Duration = Duration::from_millis(100);
 
 /// The owner gives a sign of life this often.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// `predictions.json` is rendered at most this often while running.
 const CHECKPOINT: Duration = Duration::from_secs(15);
@@ -193,7 +193,13 @@ impl Loop<'_, '_, '_> {
                 continue;
             }
             match self.generation.inbox.recv_timeout(TICK) {
-                Ok(message) => self.receive(message),
+                Ok(message) => {
+                    self.receive(message);
+                    // What else has arrived costs no further wait.
+                    while let Ok(message) = self.generation.inbox.try_recv() {
+                        self.receive(message);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => self.inputs.push_back(Input::Cancel),
             }

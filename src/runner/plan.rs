@@ -72,6 +72,9 @@ pub struct Plan {
     pub model_loads: usize,
     /// Questions that are to be answered.
     pub inferences: usize,
+    /// Experiments to run whose dataset is not here, so that their questions
+    /// are not in the sum.
+    pub uncounted: usize,
 }
 
 impl Plan {
@@ -143,7 +146,10 @@ pub fn plan(
                 loaded = Some(key);
             }
             let done = if action == Action::Redo { 0 } else { answered };
-            plan.inferences += total.unwrap_or(0).saturating_sub(done);
+            match total {
+                Some(total) => plan.inferences += total.saturating_sub(done),
+                None => plan.uncounted += 1,
+            }
         }
         plan.experiments.push(PlannedExperiment {
             name: spec.name.clone(),

@@ -1,7 +1,7 @@
 use crate::{
     datasets::{self, Dataset, DatasetError, SearchPaths},
-    domain::{DatasetSpec, Prompt},
-    metrics, prompts,
+    domain::{DatasetSpec, ModelSpec, Prompt, Provider},
+    hub, metrics, prompts,
     study::{Catalog, KnownName},
 };
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
@@ -65,6 +65,7 @@ fn cut_offs(name: &str) -> Vec<String> {
 pub struct Resources {
     bases: Vec<PathBuf>,
     datasets: HashMap<(DatasetSpec, Option<usize>), Arc<Dataset>>,
+    models: HashMap<ModelSpec, Result<(), String>>,
 }
 
 impl Resources {
@@ -73,7 +74,38 @@ impl Resources {
         Self {
             bases,
             datasets: HashMap::new(),
+            models: HashMap::new(),
         }
+    }
+
+    /// Sees to it that a model's files are here, downloading what is missing.
+    /// The answer is kept: a model that can not be had is asked for once, not
+    /// once per cell. `tell` hears of every downloaded piece.
+    ///
+    /// # Errors
+    /// One sentence that says what is missing and how to get it.
+    pub fn model(
+        &mut self,
+        model: &ModelSpec,
+        tell: &mut dyn FnMut(&hub::FetchProgress),
+    ) -> Result<(), String> {
+        if matches!(model.provider, Provider::Openai | Provider::Vllm) {
+            return Ok(());
+        }
+        if let Some(known) = self.models.get(model) {
+            return known.clone();
+        }
+        let base = self.bases.first().map(PathBuf::as_path);
+        let here = match hub::locate(model, base) {
+            Ok(_) => Ok(()),
+            Err(hub::HubError::NotFetched { .. } | hub::HubError::PartlyFetched { .. }) => {
+                hub::fetch(model, tell).map(|_| ())
+            }
+            Err(error) => Err(error),
+        };
+        let here = here.map_err(|error| error.to_string());
+        self.models.insert(model.clone(), here.clone());
+        here
     }
 
     /// The first `num_questions` questions of a dataset, or all of them. The
