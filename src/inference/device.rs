@@ -102,8 +102,10 @@ pub(super) fn trim(device: &candle_core::Device) -> candle_core::Result<()> {
     use candle_core::cuda_backend::WrapErr;
     if let candle_core::Device::Cuda(cuda) = device {
         let context = cuda.cuda_stream().context().clone();
-        // Errors of drops are kept by the context and told once.
-        context.check_err().w()?;
+        // Errors of drops are kept by the context and told once, by whatever
+        // call comes next. Here they are old news (mostly the memory that ran
+        // out): a device that is really lost fails the next line again.
+        let _ = context.check_err();
         cuda.cuda_stream().synchronize().w()?;
         // SAFETY: the pool is the device's own default pool, which lives as
         // long as the device; trimming frees only what nobody uses.
@@ -112,6 +114,20 @@ pub(super) fn trim(device: &candle_core::Device) -> candle_core::Result<()> {
                 cudarc::driver::result::device::get_default_mem_pool(context.cu_device()).w()?;
             cudarc::driver::result::mem_pool::trim_to(pool, 0).w()?;
         }
+    }
+    Ok(())
+}
+
+/// Waits for everything that any thread has queued: each thread has a stream
+/// of its own, and nothing orders these but this.
+///
+/// # Errors
+/// When the device no longer answers.
+#[cfg(feature = "cuda")]
+pub(super) fn settle(device: &candle_core::Device) -> candle_core::Result<()> {
+    use candle_core::cuda_backend::WrapErr;
+    if let candle_core::Device::Cuda(cuda) = device {
+        cuda.cuda_stream().context().synchronize().w()?;
     }
     Ok(())
 }

@@ -85,6 +85,9 @@ impl Engine {
             tensor_attention: options.tensor_attention,
         };
         let decoder = Decoder::load(config, &weights, layout, &device)?;
+        // The layers came from rayon's threads.
+        #[cfg(feature = "cuda")]
+        device::settle(&device).map_err(|error| classify::at_load(&label, &error))?;
         Ok(Self {
             label,
             revision: files.revision.clone(),

@@ -25,15 +25,22 @@ fn the_baseline_study_can_be_looked_at_without_its_models() {
 fn what_is_not_on_this_machine_fails_its_cells_with_one_sentence_each() {
     let place = Place::new();
     let yaml = shipped("conf/study/comprehensive_baseline.yaml");
-    let no_data = place.exits(1, &["run", &yaml, "--limit", "3"]);
+    // A model that is here, and no data.
+    place.write(
+        "data.yaml",
+        "name: data\ndatasets: [nq, triviaqa]\n\
+         direct: {models: ['embedded:reader'], prompts: [default], quantization: [none]}\n\
+         metrics: [exact_match]\n",
+    );
+    let no_data = place.exits(1, &["run", "data.yaml"]);
     assert!(
-        no_data.out.contains("0 complete, 3 failed, 0 left, of 3"),
+        no_data.out.contains("0 complete, 2 failed, 0 left, of 2"),
         "{}",
         no_data.out
     );
-    for dataset in ["nq", "triviaqa", "hotpotqa"] {
-        let name = format!("direct_hf_google_gemma2bit_default_{dataset}_8bit");
-        let directory = format!("outputs/comprehensive_baseline/{name}");
+    for dataset in ["nq", "triviaqa"] {
+        let name = format!("direct_embedded_reader_default_{dataset}_none");
+        let directory = format!("outputs/data/{name}");
         let state = place.json(&format!("{directory}/state.json"));
         assert_eq!(state["phase"], "failed");
         let error = state["error"].as_str().unwrap();
@@ -50,10 +57,7 @@ fn what_is_not_on_this_machine_fails_its_cells_with_one_sentence_each() {
     for dataset in ["nq", "triviaqa", "hotpotqa"] {
         place.write(&format!("data/{dataset}.jsonl"), &questions);
     }
-    let no_model = place.exits(
-        1,
-        &["resume", "outputs/comprehensive_baseline", "--limit", "3"],
-    );
+    let no_model = place.exits(1, &["run", &yaml, "--limit", "3"]);
     assert!(
         no_model.out.contains("0 complete, 3 failed, 0 left, of 3"),
         "{}",
