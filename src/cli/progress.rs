@@ -1,4 +1,5 @@
 use crate::{
+    artifacts::EventLog,
     domain::{Event, Phase},
     runner::Listener,
 };
@@ -225,8 +226,8 @@ impl Live {
         self.device.set_length(tally.total.max(1) as u64);
         self.device.set_position(tally.answered as u64);
         self.device.set_message(format!(
-            "{}  batch {}{reason}  {items:.1} items/s  {tokens:.0} tokens/s",
-            self.name, tally.batch
+            "batch {}{reason}  {items:.1} items/s  {tokens:.0} tokens/s  {}",
+            tally.batch, self.name
         ));
     }
 }
@@ -302,9 +303,7 @@ struct Json;
 
 impl Listener for Json {
     fn hear(&mut self, event: &Event) {
-        if let Ok(line) = serde_json::to_string(event) {
-            let _ = writeln!(std::io::stdout(), "{line}");
-        }
+        let _ = writeln!(std::io::stdout(), "{}", EventLog::line(event).trim_end());
     }
 
     fn remark(&mut self, text: &str) {

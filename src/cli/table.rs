@@ -15,7 +15,8 @@ use std::{
     path::Path,
 };
 
-/// A table that is wide on a terminal and plain text when piped.
+/// A table with rules on a terminal and plain text when piped. Names are never
+/// broken: they are there to be copied.
 pub fn table<const N: usize>(headers: [&str; N]) -> Table {
     let mut table = Table::new();
     table
@@ -23,9 +24,7 @@ pub fn table<const N: usize>(headers: [&str; N]) -> Table {
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(headers);
     if std::io::stdout().is_terminal() {
-        table
-            .load_style(presets::UTF8_HORIZONTAL_ONLY)
-            .set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     }
     table
 }

@@ -221,7 +221,7 @@ const fn fallback(class: FailureClass) -> Fallback {
             class: ErrorClass::ConfigError,
             subtype: "permanent",
             description: "The experiment can not run as it is configured; trying again will not help.",
-            advice: &[advice::FIX_CONFIG, advice::CHECK_MODEL],
+            advice: &[advice::FIX_CONFIG, advice::RESUME],
         },
         FailureClass::Timeout => Fallback {
             class: ErrorClass::Timeout,
