@@ -321,7 +321,14 @@ impl Found {
         let age = clock()?
             .duration_since(self.modified)
             .unwrap_or(Duration::ZERO);
-        Ok(if age > options.silence {
+        // A process that can be seen to run may be in a long download or index
+        // build; it is only given up when it must be hung.
+        let patience = if self.record.is_known_alive() {
+            SEEN_ALIVE * options.silence
+        } else {
+            options.silence
+        };
+        Ok(if age > patience {
             Liveness::Silent
         } else {
             Liveness::Alive
@@ -368,15 +375,31 @@ fn clock_of(directory: &Path) -> Result<SystemTime> {
         .map_err(|source| ArtifactError::io("writing in", directory, source))
 }
 
+/// How many times longer an owner may be silent whose process is seen to run.
+const SEEN_ALIVE: u32 = 60;
+
 impl LeaseRecord {
-    /// Only a process that this one could see can be known to be gone.
-    fn is_known_dead(&self) -> bool {
+    /// Whether its process is one that this one could see.
+    fn is_visible(&self) -> bool {
         let here = place();
-        let comparable = self.pid != 0
+        self.pid != 0
             && self.host == here.host
             && agree(&self.boot_id, &here.boot_id)
-            && agree(&self.pid_namespace, &here.pid_namespace);
-        if !comparable {
+            && agree(&self.pid_namespace, &here.pid_namespace)
+    }
+
+    /// The very process that took the lease runs here.
+    fn is_known_alive(&self) -> bool {
+        self.is_visible()
+            && matches!(
+                (process(self.pid), self.start_time),
+                (Process::Runs { start_time }, Some(recorded)) if recorded == start_time
+            )
+    }
+
+    /// Only a process that this one could see can be known to be gone.
+    fn is_known_dead(&self) -> bool {
+        if !self.is_visible() {
             return false;
         }
         match process(self.pid) {

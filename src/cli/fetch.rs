@@ -50,7 +50,7 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
     let datasets: BTreeSet<_> = selected.iter().map(|spec| &spec.dataset).collect();
     for dataset in datasets {
         match resources.dataset(dataset, None) {
-            Ok((loaded, _)) => say(
+            Ok(loaded) => say(
                 out,
                 &format!(
                     "dataset  {}: here, {} questions",

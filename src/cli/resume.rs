@@ -7,7 +7,7 @@ use crate::artifacts::StudyDir;
 use anyhow::anyhow;
 use clap::Args;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -52,9 +52,16 @@ pub fn run(args: &ResumeArgs) -> Result<ExitStatus, CliError> {
             .map(PathBuf::from)
             .collect();
         file.bases.splice(0..0, first);
-        file.bases.dedup();
+        let mut seen = HashSet::new();
+        file.bases.retain(|base| seen.insert(base.clone()));
     }
-    args.overrides.apply(&mut file.study);
+    args.overrides.apply(&mut file.study)?;
+    // To resume is to go on: what is complete stays, unless --force says more.
+    let study = &mut file.study;
+    let all = std::iter::once(&mut study.settings).chain(study.overrides.values_mut());
+    for settings in all {
+        settings.skip_existing = true;
+    }
     let selected = args.selection.select(&file.study)?;
     run::execute(&file, &selected, &args.how, args.overrides.force, false)
 }

@@ -104,7 +104,7 @@ pub fn run(args: &RunArgs) -> Result<ExitStatus, CliError> {
     if let Some(output) = &args.output {
         file.study.output_dir = output.display().to_string();
     }
-    args.overrides.apply(&mut file.study);
+    args.overrides.apply(&mut file.study)?;
     let selected = args.selection.select(&file.study)?;
     if args.validate {
         println!(

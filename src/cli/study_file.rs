@@ -37,8 +37,7 @@ pub struct Overrides {
     #[arg(
         long,
         env = "RAGICAMP_SKIP_EXISTING",
-        value_parser = switch,
-        conflicts_with = "force"
+        value_parser = switch
     )]
     pub skip_existing: bool,
     /// Retry failed experiments; start complete and changed ones over (the
@@ -100,7 +99,15 @@ fn bases(path: &Path) -> Vec<PathBuf> {
 
 impl Overrides {
     /// Applies them to the study and to its hand-written cells.
-    pub fn apply(&self, study: &mut Study) {
+    ///
+    /// # Errors
+    /// When two of them contradict each other.
+    pub fn apply(&self, study: &mut Study) -> Result<(), CliError> {
+        if self.skip_existing && self.force {
+            return Err(CliError::usage(anyhow!(
+                "--skip-existing keeps complete experiments and --force starts them over: give one"
+            )));
+        }
         let all = std::iter::once(&mut study.settings).chain(study.overrides.values_mut());
         for settings in all {
             if let Some(size) = self.batch_size {
@@ -110,6 +117,7 @@ impl Overrides {
                 settings.skip_existing = true;
             }
         }
+        Ok(())
     }
 }
 

@@ -73,7 +73,8 @@ pub struct Generated {
 #[derive(Debug, Clone, PartialEq)]
 pub enum GenerationEvent {
     /// Tokens were really computed since the last event: this and finished
-    /// items are the only things that count as progress.
+    /// items are the only things that count as progress. It comes after the
+    /// items of the same step, which it ends.
     Progress {
         /// Tokens since the last event, prompt or generated.
         tokens: usize,

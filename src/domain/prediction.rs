@@ -68,12 +68,14 @@ pub struct Prediction {
 }
 
 impl Prediction {
-    /// What happened to the question. Records of old files have no `error`
-    /// key, so the markers in the text count too.
+    /// What happened to the question. Records of old files name no attempt and
+    /// may have no `error` key, so there the markers in the text count too; a
+    /// model is free to answer with such a text.
     pub fn outcome(&self) -> Outcome {
-        if self.aborted || self.prediction.starts_with("[ABORTED:") {
+        let marked = |marker: &str| self.attempt == 0 && self.prediction.starts_with(marker);
+        if self.aborted || marked("[ABORTED:") {
             Outcome::Aborted
-        } else if self.error.is_some() || self.prediction.starts_with("[ERROR:") {
+        } else if self.error.is_some() || marked("[ERROR:") {
             Outcome::Failed
         } else {
             Outcome::Answered
@@ -93,5 +95,26 @@ impl Prediction {
     /// The text kept for a question that was given up with the run.
     pub fn aborted_marker(consecutive_failures: u32) -> String {
         format!("[ABORTED: {consecutive_failures} consecutive failures]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(json: &str) -> Prediction {
+        serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"))
+    }
+
+    #[test]
+    fn markers_count_in_old_records_only() {
+        let old = record(r#"{"idx": 0, "prediction": "[ERROR: out of memory]"}"#);
+        assert_eq!(old.outcome(), Outcome::Failed);
+        let old = record(r#"{"idx": 0, "prediction": "[ABORTED: 5 consecutive failures]"}"#);
+        assert_eq!(old.outcome(), Outcome::Aborted);
+        let answer = record(r#"{"idx": 0, "prediction": "[ERROR: is a tag", "attempt": 1}"#);
+        assert!(answer.is_answered(), "a model may say so");
+        let failed = record(r#"{"idx": 0, "prediction": "", "error": "x", "attempt": 1}"#);
+        assert_eq!(failed.outcome(), Outcome::Failed);
     }
 }

@@ -262,13 +262,13 @@ impl Engine {
             let logits = self.forward(&pack)?;
             self.stats.prefill_passes += 1;
             self.stats.prompt_tokens += pack.rows();
-            tell(GenerationEvent::Progress {
-                tokens: pack.rows(),
-            });
             if let Some(logits) = logits {
                 let freed = self.advance(ready, &logits, settings, tell, &mut running)?;
                 self.release(freed, running.iter_mut().chain(waiting.iter_mut()))?;
             }
+            tell(GenerationEvent::Progress {
+                tokens: pack.rows(),
+            });
         }
         while !running.is_empty() {
             running.sort_by_key(|sequence| sequence.slot);
@@ -282,13 +282,13 @@ impl Engine {
             let logits = self.forward(&pack)?;
             self.stats.decode_passes += 1;
             self.stats.answer_tokens += pack.rows();
-            tell(GenerationEvent::Progress {
-                tokens: pack.rows(),
-            });
             let Some(logits) = logits else { break };
             let stepped = std::mem::take(&mut running);
             let freed = self.advance(stepped, &logits, settings, tell, &mut running)?;
             self.release(freed, running.iter_mut())?;
+            tell(GenerationEvent::Progress {
+                tokens: pack.rows(),
+            });
         }
         Ok(())
     }

@@ -314,10 +314,9 @@ impl Generator for OpenAi {
                     Ending::Done(generated) => {
                         answered = true;
                         let tokens = generated.tokens_in + generated.tokens_out;
-                        if tokens > 0 {
-                            tell(GenerationEvent::Progress { tokens });
-                        }
                         tell(GenerationEvent::Done { idx, generated });
+                        // Each answer is a step of its own.
+                        tell(GenerationEvent::Progress { tokens });
                     }
                     Ending::CalledOff => {}
                     Ending::Trouble { trouble, tries } => {

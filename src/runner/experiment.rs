@@ -6,6 +6,7 @@ use super::{
     report::ExperimentReport,
     resources::Resources,
     retrieval::Shelf,
+    signals::SignalState,
     supervisor::Supervisor,
 };
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
         ArtifactError, Durability, ErrorLog, ExperimentDir, Journal, Lease, Metadata,
         QuestionsFile, Results, State,
     },
+    datasets::Dataset,
     domain::{
         Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Passage, Phase,
         Prediction, Question, Retrieved, RunSettings,
@@ -56,6 +58,7 @@ pub struct ExperimentRun<'r, 'q> {
     pub shelf: &'r mut Shelf,
     pub lessons: &'r mut Lessons,
     pub inbox: &'r Receiver<Message>,
+    pub signals: &'r SignalState,
     pub ears: &'r mut Ears<'q>,
     pub environment: &'r Value,
 }
@@ -76,6 +79,8 @@ pub enum Verdict {
 enum Stop {
     /// It fails; the study goes on.
     Fail(Failure),
+    /// A signal came before anything was generated.
+    Interrupted,
     /// Its files can not be written or read.
     Artifact(ArtifactError),
 }
@@ -105,6 +110,13 @@ impl ExperimentRun<'_, '_> {
         let verdict = match verdict {
             Ok(verdict) => verdict,
             Err(Stop::Artifact(error)) => self.artifact_failed(&error),
+            Err(Stop::Interrupted) => {
+                state.interrupted = true;
+                match self.dir.write_state(&state) {
+                    Ok(()) => Verdict::Interrupted(self.report(&state, None, start)),
+                    Err(error) => self.artifact_failed(&error),
+                }
+            }
             Err(Stop::Fail(failure)) if failure.class == FailureClass::Environment => {
                 Verdict::StopStudy(failure)
             }
@@ -177,7 +189,7 @@ impl ExperimentRun<'_, '_> {
             let mut journal = self.dir.open_journal(&self.lease)?;
             self.enter(state, Phase::Generating)?;
             let asked = self.ask(&outstanding)?;
-            let generated = self.generate(state, asked, &questions, &mut best, &mut journal);
+            let generated = self.generate(state, asked, &questions, &mut best, &mut journal, start);
             if let Some(error) = generated.taken_over {
                 return Ok(Verdict::TakenOver(error.to_string()));
             }
@@ -314,6 +326,7 @@ impl ExperimentRun<'_, '_> {
                     let _ = lease.beat();
                 }
             })
+            .map(|base| self.supervisor.base = base)
             .map_err(|why| Stop::Fail(Failure::new(FailureClass::Permanent, why)))
     }
 
@@ -345,38 +358,19 @@ impl ExperimentRun<'_, '_> {
     /// The experiment's questions: what the dataset has now, which must agree
     /// with what was asked before.
     fn questions(&mut self, state: &State) -> Result<Vec<Question>, Stop> {
-        let (dataset, news) = self
+        let dataset = self
             .resources
             .dataset(&self.spec.dataset, self.settings.num_questions)
             .map_err(|error| Failure::new(FailureClass::Permanent, error.to_string()))?;
-        if news {
+        if self.resources.is_news(&dataset) {
             for warning in dataset.warnings(self.settings.num_questions) {
                 self.ears.remark(&warning);
             }
         }
-        let stored = match self.dir.questions() {
-            Ok(stored) => stored,
-            Err(ArtifactError::Malformed { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
-        if let Some(stored) = &stored {
-            let differs = stored
-                .questions
-                .iter()
-                .zip(&dataset.questions)
-                .find(|(old, new)| old.question != new.question || old.expected != new.expected);
-            if let Some((old, new)) = differs {
-                let message = format!(
-                    "{} has changed since this experiment began: question {} was {:?} and is {:?}; \
-                     restore the file, or start over with --force",
-                    dataset.source.display(),
-                    old.idx,
-                    old.question,
-                    new.question
-                );
-                return Err(Failure::new(FailureClass::Permanent, message).into());
-            }
+        if let Some(message) = changed_question(&self.dir, &dataset)? {
+            return Err(Failure::new(FailureClass::Permanent, message).into());
         }
+        let stored = stored_questions(&self.dir)?;
         let same = stored.is_some_and(|stored| stored.questions == dataset.questions);
         if !same || state.attempt == 1 {
             self.dir.write_questions(&QuestionsFile::new(
@@ -396,6 +390,9 @@ impl ExperimentRun<'_, '_> {
         let mut asked = BTreeMap::new();
         let mut remarks = Vec::new();
         for question in outstanding {
+            if self.signals.received().is_some() {
+                return Err(Stop::Interrupted);
+            }
             let passages = self.shelf.retrieve(
                 self.spec,
                 &question.question,
@@ -438,6 +435,7 @@ impl ExperimentRun<'_, '_> {
         questions: &'a [Question],
         best: &mut BTreeMap<usize, Prediction>,
         journal: &mut Journal,
+        start: Instant,
     ) -> Generated {
         let longest = asked
             .values()
@@ -447,7 +445,9 @@ impl ExperimentRun<'_, '_> {
         let generated = Generation {
             spec: self.spec,
             settings: self.settings,
-            timeout: self.timeout,
+            timeout: self
+                .timeout
+                .map(|timeout| timeout.saturating_sub(start.elapsed())),
             dir: &self.dir,
             lease: &mut self.lease,
             journal,
@@ -606,6 +606,38 @@ impl ExperimentRun<'_, '_> {
             seconds: start.elapsed().as_secs_f64(),
         }
     }
+}
+
+fn stored_questions(dir: &ExperimentDir) -> Result<Option<QuestionsFile>, ArtifactError> {
+    match dir.questions() {
+        Err(ArtifactError::Malformed { .. }) => Ok(None),
+        stored => stored,
+    }
+}
+
+/// Says which question the dataset asks otherwise than before, if one.
+pub fn changed_question(
+    dir: &ExperimentDir,
+    dataset: &Dataset,
+) -> Result<Option<String>, ArtifactError> {
+    let Some(stored) = stored_questions(dir)? else {
+        return Ok(None);
+    };
+    let differs = stored
+        .questions
+        .iter()
+        .zip(&dataset.questions)
+        .find(|(old, new)| old.question != new.question || old.expected != new.expected);
+    Ok(differs.map(|(old, new)| {
+        format!(
+            "{} has changed since this experiment began: question {} was {:?} and is {:?}; \
+             restore the file, or start over with --force",
+            dataset.source.display(),
+            old.idx,
+            old.question,
+            new.question
+        )
+    }))
 }
 
 fn records(questions: &[Question], best: &BTreeMap<usize, Prediction>) -> Vec<Prediction> {

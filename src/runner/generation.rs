@@ -298,9 +298,12 @@ impl Loop<'_, '_, '_> {
             requests,
             settings: generation.spec.generation.clone(),
         };
-        // When nobody listens any more, the closed socket is on its way
-        // through the channel and tells the whole story.
-        let _ = generation.supervisor.send(&request);
+        if generation.supervisor.send(&request).is_err()
+            && let Some((worker, failure)) = generation.supervisor.bury()
+        {
+            self.inputs
+                .push_back(Input::WorkerExited { worker, failure });
+        }
     }
 
     fn ask_batch_size(&mut self, worker: u64) {

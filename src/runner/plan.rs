@@ -1,6 +1,8 @@
 use super::resources::Resources;
 use crate::{
-    artifacts::{ArtifactError, LeaseOptions, Liveness, State, StudyDir, differences},
+    artifacts::{
+        ArtifactError, ExperimentDir, LeaseOptions, Liveness, State, StudyDir, differences,
+    },
     domain::{ExperimentSpec, Phase, RunSettings},
     study::Study,
 };
@@ -137,7 +139,7 @@ pub fn plan(
         let total = resources
             .dataset(&spec.dataset, settings.num_questions)
             .ok()
-            .map(|(dataset, _)| dataset.questions.len());
+            .map(|dataset| dataset.questions.len());
         let (action, answered) = look(spec, settings, unavailable, total, dir, force, false)?;
         if action.generates() {
             let key = spec.load_key();
@@ -223,6 +225,8 @@ pub(super) fn look(
     let grown = total.is_some_and(|total| total > state.total_questions);
     let action = match state.phase {
         Phase::Complete if redo => Action::Redo,
+        // A state may claim what its files do not show.
+        Phase::Complete if !holds_what_it_claims(&experiment, &state)? => Action::Resume,
         Phase::Complete if grown => Action::Extend,
         Phase::Complete if !lacks_metrics(&state, settings) => Action::Complete,
         Phase::Complete | Phase::Generated | Phase::ComputingMetrics => Action::Score,
@@ -232,6 +236,22 @@ pub(super) fn look(
         Phase::Init | Phase::Generating => Action::Resume,
     };
     Ok((action, answered))
+}
+
+/// Whether a complete experiment has its files, and an answer to every
+/// question. Directories of other versions are counted; ours are believed.
+fn holds_what_it_claims(experiment: &ExperimentDir, state: &State) -> Result<bool, ArtifactError> {
+    let has = |name: &str| experiment.path.join(name).exists();
+    if state.predictions_complete < state.total_questions
+        || !has("predictions.json")
+        || (state.schema_version > 0 && !has("results.json"))
+    {
+        return Ok(false);
+    }
+    if state.schema_version > 0 {
+        return Ok(true);
+    }
+    Ok(experiment.answered()?.len() >= state.total_questions)
 }
 
 fn lacks_metrics(state: &State, settings: &RunSettings) -> bool {

@@ -4,7 +4,11 @@ use crate::{
     hub, metrics, prompts,
     study::{Catalog, KnownName},
 };
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 /// What this program knows by name.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,7 +69,8 @@ fn cut_offs(name: &str) -> Vec<String> {
 pub struct Resources {
     bases: Vec<PathBuf>,
     datasets: HashMap<(DatasetSpec, Option<usize>), Arc<Dataset>>,
-    models: HashMap<ModelSpec, Result<(), String>>,
+    models: HashMap<ModelSpec, Result<Option<PathBuf>, String>>,
+    told: HashSet<PathBuf>,
 }
 
 impl Resources {
@@ -75,12 +80,14 @@ impl Resources {
             bases,
             datasets: HashMap::new(),
             models: HashMap::new(),
+            told: HashSet::new(),
         }
     }
 
     /// Sees to it that a model's files are here, downloading what is missing.
     /// The answer is kept: a model that can not be had is asked for once, not
-    /// once per cell. `tell` hears of every downloaded piece.
+    /// once per cell. `tell` hears of every downloaded piece. Gives the
+    /// directory against which its relative path is to be resolved.
     ///
     /// # Errors
     /// One sentence that says what is missing and how to get it.
@@ -88,18 +95,22 @@ impl Resources {
         &mut self,
         model: &ModelSpec,
         tell: &mut dyn FnMut(&hub::FetchProgress),
-    ) -> Result<(), String> {
+    ) -> Result<Option<PathBuf>, String> {
         if matches!(model.provider, Provider::Openai | Provider::Vllm) {
-            return Ok(());
+            return Ok(None);
         }
         if let Some(known) = self.models.get(model) {
             return known.clone();
         }
-        let base = self.bases.first().map(PathBuf::as_path);
-        let here = match hub::locate(model, base) {
-            Ok(_) => Ok(()),
+        let found = self
+            .bases
+            .iter()
+            .find(|base| hub::locate(model, Some(base)).is_ok());
+        let base = found.or(self.bases.first()).cloned();
+        let here = match hub::locate(model, base.as_deref()) {
+            Ok(_) => Ok(base),
             Err(hub::HubError::NotFetched { .. } | hub::HubError::PartlyFetched { .. }) => {
-                hub::fetch(model, tell).map(|_| ())
+                hub::fetch(model, tell).map(|_| base)
             }
             Err(error) => Err(error),
         };
@@ -108,8 +119,7 @@ impl Resources {
         here
     }
 
-    /// The first `num_questions` questions of a dataset, or all of them. The
-    /// second value is true the first time, when its warnings are news.
+    /// The first `num_questions` questions of a dataset, or all of them.
     ///
     /// # Errors
     /// When it can not be loaded: one sentence.
@@ -117,15 +127,20 @@ impl Resources {
         &mut self,
         spec: &DatasetSpec,
         num_questions: Option<usize>,
-    ) -> Result<(Arc<Dataset>, bool), DatasetError> {
+    ) -> Result<Arc<Dataset>, DatasetError> {
         let key = (spec.clone(), num_questions);
         if let Some(dataset) = self.datasets.get(&key) {
-            return Ok((Arc::clone(dataset), false));
+            return Ok(Arc::clone(dataset));
         }
         let search = SearchPaths::new(self.bases.clone());
         let dataset = Arc::new(datasets::load(spec, num_questions, &search)?);
         self.datasets.insert(key, Arc::clone(&dataset));
-        Ok((dataset, true))
+        Ok(dataset)
+    }
+
+    /// Whether nobody has been told of this file's warnings yet.
+    pub fn is_news(&mut self, dataset: &Dataset) -> bool {
+        self.told.insert(dataset.source.clone())
     }
 
     /// A relative path below the first base that has it; otherwise as it is.

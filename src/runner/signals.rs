@@ -44,7 +44,10 @@ impl SignalState {
 pub fn listen(tell: Sender<Message>) -> io::Result<SignalState> {
     let state = SignalState::default();
     let shared = state.clone();
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let heeded = [SIGINT, SIGTERM, SIGHUP]
+        .into_iter()
+        .filter(|&signal| !is_ignored(signal));
+    let mut signals = Signals::new(heeded)?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
@@ -65,4 +68,16 @@ pub fn listen(tell: Sender<Message>) -> io::Result<SignalState> {
             }
         })?;
     Ok(state)
+}
+
+/// Whether this program was started with the signal ignored, as `nohup` does
+/// with SIGHUP: then it stays ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    mask & (1 << (signal - 1)) != 0
 }

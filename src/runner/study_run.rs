@@ -1,5 +1,5 @@
 use super::{
-    experiment::{ExperimentRun, Verdict},
+    experiment::{ExperimentRun, Verdict, changed_question},
     generation::failure_of,
     lessons::Lessons,
     listener::{Ears, Listener},
@@ -13,19 +13,22 @@ use super::{
     supervisor::Supervisor,
 };
 use crate::{
-    artifacts::{ArtifactError, Claim, LeaseOptions, ResultRow, StudyDir, SummaryEntry},
+    artifacts::{
+        ArtifactError, Claim, ExperimentDir, LeaseOptions, ResultRow, StudyDir, SummaryEntry, now,
+    },
     domain::{Event, ExperimentSpec, Failure, FailureClass, Phase},
     study::Study,
 };
 use crossbeam_channel::Receiver;
 use serde_json::{Map, Value, json};
 use std::{
+    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
 
 /// Tables of the whole study are rendered at most this often while it runs.
-const SUMMARY_EVERY: Duration = Duration::from_secs(10);
+const SUMMARY_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a run could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +57,8 @@ pub struct StudyRun<'a> {
     environment: Value,
     report: RunReport,
     start: Instant,
+    /// The same as a timestamp of artifacts.
+    began: String,
     summarised: Instant,
 }
 
@@ -80,7 +85,6 @@ impl<'a> StudyRun<'a> {
         let supervisor = Supervisor::new(
             options.worker.clone(),
             options.device.clone(),
-            options.bases.first().cloned(),
             tell,
             signals.clone(),
         );
@@ -110,6 +114,7 @@ impl<'a> StudyRun<'a> {
                 ..RunReport::default()
             },
             start: Instant::now(),
+            began: now(),
             summarised: Instant::now(),
         })
     }
@@ -231,11 +236,11 @@ impl<'a> StudyRun<'a> {
     ) -> Result<Option<Verdict>, ArtifactError> {
         let settings = self.study.settings_for(&spec.name);
         let unavailable = self.study.unavailable.get(&spec.name);
-        let total = self
+        let dataset = self
             .resources
             .dataset(&spec.dataset, settings.num_questions)
-            .ok()
-            .map(|(dataset, _)| dataset.questions.len());
+            .ok();
+        let total = dataset.as_ref().map(|dataset| dataset.questions.len());
         let force = self.options.force;
         let (action, _) = look(spec, settings, unavailable, total, self.dir, force, false)?;
         if action == Action::Complete {
@@ -251,7 +256,23 @@ impl<'a> StudyRun<'a> {
             }
         };
         // Somebody may have finished it between the look and the claim.
-        let (action, _) = self.look_again(spec, total, force)?;
+        let (mut action, _) = self.look_again(spec, total, force)?;
+        // A cell whose dataset now asks something else is left as it is.
+        if let Some(dataset) = &dataset
+            && !matches!(
+                action,
+                Action::Complete | Action::Changed { .. } | Action::Redo
+            )
+            && let Some(message) = changed_question(&dir, dataset)?
+        {
+            if !force {
+                let mut report = self.blank(spec);
+                report.failure = Some(Failure::new(FailureClass::Permanent, message));
+                report.phase = Phase::Failed;
+                return Ok(Some(Verdict::Next(report)));
+            }
+            action = Action::Redo;
+        }
         let lease = match action {
             Action::Complete => {
                 return Ok(Some(Verdict::Next(self.complete_before(spec, "complete")?)));
@@ -266,6 +287,9 @@ impl<'a> StudyRun<'a> {
                 report.failure = Some(Failure::new(FailureClass::Permanent, message));
                 report.phase = Phase::Failed;
                 return Ok(Some(Verdict::Next(report)));
+            }
+            Action::Redo if self.finished_meanwhile(&dir) => {
+                return Ok(Some(Verdict::Next(self.complete_before(spec, "complete")?)));
             }
             Action::Redo => {
                 let aside = dir.set_aside(self.dir.path())?;
@@ -303,6 +327,7 @@ impl<'a> StudyRun<'a> {
             shelf: &mut self.shelf,
             lessons: &mut self.lessons,
             inbox: &self.inbox,
+            signals: &self.signals,
             ears: &mut self.ears,
             environment: &self.environment,
         };
@@ -313,6 +338,16 @@ impl<'a> StudyRun<'a> {
             self.ears.remark(&format!("{}: {error}", spec.name));
         }
         Ok(Some(verdict))
+    }
+
+    /// Whether another run completed it since this one began: that is what
+    /// starting over was to bring about.
+    fn finished_meanwhile(&self, dir: &ExperimentDir) -> bool {
+        dir.state().is_ok_and(|state| {
+            state.is_some_and(|state| {
+                state.phase == Phase::Complete && state.updated_at >= self.began
+            })
+        })
     }
 
     fn look_again(
@@ -401,23 +436,41 @@ impl<'a> StudyRun<'a> {
         self.summarised = Instant::now();
         let mut entries = Vec::new();
         let mut rows = Vec::new();
-        for report in &self.report.experiments {
-            let spec = self
-                .experiments
-                .iter()
-                .find(|spec| spec.name == report.name);
+        let seen: HashMap<&str, &ExperimentReport> = self
+            .report
+            .experiments
+            .iter()
+            .map(|report| (report.name.as_str(), report))
+            .collect();
+        // All experiments of the study, not only those of this run: others
+        // may have been done before, or are being done beside it.
+        for spec in &self.study.experiments {
+            let dir = self.dir.experiment(&spec.name);
+            let Ok(Some(state)) = dir.state() else {
+                continue;
+            };
+            let results = dir.results().ok().flatten();
+            let report = seen.get(spec.name.as_str());
+            let duration = results
+                .as_ref()
+                .map(|results| results.duration_seconds)
+                .or(report.map(|report| report.seconds));
+            let metrics = results
+                .map(|results| results.metrics)
+                .or(report.map(|report| report.metrics.clone()))
+                .unwrap_or_default();
             entries.push(SummaryEntry {
-                name: report.name.clone(),
-                status: report.phase,
-                metrics: report.metrics.clone(),
-                duration: Some(report.seconds),
-                error: report.failure.as_ref().map(ToString::to_string),
+                name: spec.name.clone(),
+                status: state.phase,
+                metrics: metrics.clone(),
+                duration,
+                error: state.error,
             });
             rows.push(ResultRow {
-                experiment: report.name.clone(),
-                status: report.phase,
-                fields: spec.map(fields).unwrap_or_default(),
-                metrics: report.metrics.clone(),
+                experiment: spec.name.clone(),
+                status: state.phase,
+                fields: fields(spec),
+                metrics,
             });
         }
         let mut manifest = match self.dir.read_manifest() {

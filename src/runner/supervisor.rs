@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 pub struct Supervisor {
     program: WorkerProgram,
     device: String,
-    base: Option<PathBuf>,
+    /// Directory against which the next model's relative path is resolved.
+    pub base: Option<PathBuf>,
     tell: Sender<Message>,
     signals: SignalState,
     worker: Option<Worker>,
@@ -30,14 +31,13 @@ impl Supervisor {
     pub fn new(
         program: WorkerProgram,
         device: String,
-        base: Option<PathBuf>,
         tell: Sender<Message>,
         signals: SignalState,
     ) -> Self {
         Self {
             program,
             device,
-            base,
+            base: None,
             tell,
             signals,
             worker: None,
@@ -123,6 +123,12 @@ impl Supervisor {
         self.worker
             .as_ref()
             .is_some_and(|worker| worker.number() == number)
+    }
+
+    /// Ends a worker that takes no requests any more, and says how it ended.
+    pub fn bury(&mut self) -> Option<(u64, Failure)> {
+        let number = self.worker.as_ref().map(Worker::number)?;
+        Some((number, self.post_mortem(number)?))
     }
 
     /// How the worker of this number ended; `None` when it was replaced.

@@ -2,7 +2,7 @@
 //!
 //! The failpoint `worker::batch` takes `return(KIND KEY=VALUE ...)`. Kinds:
 //! `oom`, `transient`, `device_lost`, `permanent`, `bad_item`, `sigkill`,
-//! `sigsegv`, `hang`, `panic`, `garbage`. Keys: `after=N` items are answered
+//! `sigsegv`, `sigstop`, `hang`, `panic`, `garbage`. Keys: `after=N` items are answered
 //! first; `over=N` only in batches larger than N; `idx=N` only in batches
 //! that hold the question; `at=FILE:N` only in the Nth batch (from 0) of all
 //! workers that share the file; `from=FILE:N` in it and after, with `until=N`
@@ -125,6 +125,7 @@ fn commit(kind: &str) -> Failure {
         "bad_item" => Failure::new(FailureClass::BadItem, "non-finite logits"),
         "sigkill" => die(Signal::KILL),
         "sigsegv" => die(Signal::SEGV),
+        "sigstop" => die(Signal::STOP),
         "hang" => loop {
             std::thread::sleep(Duration::from_secs(3600));
         },

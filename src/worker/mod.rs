@@ -10,6 +10,8 @@ mod exit;
 mod fault;
 #[cfg(feature = "inference")]
 mod model;
+#[cfg(feature = "inference")]
+mod outbox;
 mod parent;
 mod protocol;
 #[cfg(feature = "inference")]

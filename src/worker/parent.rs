@@ -18,6 +18,10 @@ use std::{
 /// How long a worker may take to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// A worker takes requests off its socket at once, also in the middle of a
+/// batch; one that does not is frozen, and must not freeze the supervisor.
+const SEND_LIMIT: Duration = Duration::from_secs(10);
+
 /// Lines of the worker's log that go with the error of its death.
 const LOG_TAIL_LINES: usize = 40;
 
@@ -99,6 +103,7 @@ impl Worker {
             Failure::new(FailureClass::Transient, message)
         };
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
+        socket.set_write_timeout(Some(SEND_LIMIT)).map_err(failed)?;
         let child = Command::new(&spawn.program)
             .args(&spawn.args)
             .arg("--parent")

@@ -1,5 +1,6 @@
 use super::{
     model::Model,
+    outbox::Outbox,
     protocol::{Load, Reply, Request},
 };
 use crate::domain::{
@@ -12,7 +13,7 @@ use rustix::process::{
 use std::{
     any::Any,
     fs::OpenOptions,
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader},
     os::{fd::AsFd, unix::net::UnixStream},
     panic::{AssertUnwindSafe, catch_unwind},
     time::Instant,
@@ -167,24 +168,24 @@ impl Server {
             let failure = Failure::new(FailureClass::Permanent, "no model is loaded");
             return self.reply(&Reply::BatchFailed { epoch, failure });
         };
-        let socket = &self.socket;
+        let mut outbox = Outbox::new(&self.socket);
         let mut broken = Ok(());
         let mut tell = |event| {
-            let reply = match event {
-                GenerationEvent::Progress { tokens } => Reply::Progress { epoch, tokens },
-                GenerationEvent::Done { idx, generated } => Reply::Item {
+            let told = match event {
+                GenerationEvent::Progress { tokens } => outbox.step(epoch, tokens),
+                GenerationEvent::Done { idx, generated } => outbox.add(&Reply::Item {
                     epoch,
                     idx,
                     generated,
-                },
-                GenerationEvent::Failed { idx, failure } => Reply::ItemFailed {
+                }),
+                GenerationEvent::Failed { idx, failure } => outbox.add(&Reply::ItemFailed {
                     epoch,
                     idx,
                     failure,
-                },
+                }),
             };
             if broken.is_ok() {
-                broken = write_reply(socket, &reply);
+                broken = told;
             }
         };
         let result = catch_unwind(AssertUnwindSafe(|| {
@@ -192,8 +193,8 @@ impl Server {
         }))
         .unwrap_or_else(|panic| Err(panicked(&*panic, "")));
         broken?;
-        match result {
-            Ok(()) => self.reply(&Reply::BatchDone { epoch }),
+        outbox.add(&match result {
+            Ok(()) => Reply::BatchDone { epoch },
             Err(failure) => {
                 tracing::error!(
                     "a batch of {} failed ({}): {}",
@@ -201,20 +202,17 @@ impl Server {
                     failure.class,
                     failure.message
                 );
-                self.reply(&Reply::BatchFailed { epoch, failure })
+                Reply::BatchFailed { epoch, failure }
             }
-        }
+        })?;
+        outbox.flush()
     }
 
     fn reply(&self, reply: &Reply) -> io::Result<()> {
-        write_reply(&self.socket, reply)
+        let mut outbox = Outbox::new(&self.socket);
+        outbox.add(reply)?;
+        outbox.flush()
     }
-}
-
-fn write_reply(mut socket: &UnixStream, reply: &Reply) -> io::Result<()> {
-    let mut line = serde_json::to_vec(reply)?;
-    line.push(b'\n');
-    socket.write_all(&line)
 }
 
 fn load_model(load: &Load) -> Result<Model, Failure> {

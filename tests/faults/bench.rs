@@ -6,6 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -220,7 +221,7 @@ pub fn text(output: &Output) -> String {
 }
 
 /// Workers that were started by the process `parent` and still run.
-pub fn workers_of(parent: u32) -> Vec<u32> {
+fn workers_of(parent: u32) -> Vec<u32> {
     let wanted = format!("--parent\0{parent}\0");
     fs::read_dir("/proc")
         .unwrap()
@@ -231,6 +232,20 @@ pub fn workers_of(parent: u32) -> Vec<u32> {
             line.contains(&wanted).then_some(pid)
         })
         .collect()
+}
+
+/// Demands that the workers of an ended supervisor end too: a killed process
+/// stays in the list for a moment.
+pub fn no_orphans(parent: u32) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !workers_of(parent).is_empty() {
+        assert!(
+            Instant::now() < deadline,
+            "orphans: {:?}",
+            workers_of(parent)
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A generator for the choices of a series; its seed is printed.

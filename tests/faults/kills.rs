@@ -1,6 +1,6 @@
 //! The supervisor itself is killed, at random moments, again and again.
 
-use crate::bench::{Bench, Dice, Options, workers_of};
+use crate::bench::{Bench, Dice, Options, no_orphans};
 use std::{
     collections::BTreeSet,
     process::Stdio,
@@ -95,15 +95,7 @@ fn killed_again_and_again_nothing_acknowledged_is_lost_or_answered_twice() {
             let now: BTreeSet<_> = journal.into_keys().collect();
             assert!(now.is_superset(&known), "an answer is gone");
             known = now;
-            let orphans = Instant::now() + Duration::from_secs(5);
-            while !workers_of(child.id()).is_empty() {
-                assert!(
-                    Instant::now() < orphans,
-                    "an orphan: {:?}",
-                    workers_of(child.id())
-                );
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            no_orphans(child.id());
         }
         assert_eq!(bench.answers(), clean);
         assert!(bench.journal_answers().values().all(|&count| count == 1));

@@ -9,6 +9,7 @@
 
 mod bench;
 mod disk;
+mod honesty;
 mod kills;
 mod signals;
 mod stories;

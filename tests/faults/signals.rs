@@ -1,6 +1,6 @@
 //! Ctrl-C, SIGTERM, and two runs at once.
 
-use crate::bench::{Bench, Options, text, workers_of};
+use crate::bench::{Bench, Options, no_orphans, text};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     process::Child,
@@ -39,7 +39,7 @@ fn a_first_signal_ends_in_good_order_and_resume_completes() {
             state["predictions_complete"].as_u64().unwrap() >= 16,
             "{state}"
         );
-        assert!(workers_of(pid).is_empty());
+        no_orphans(pid);
         assert!(
             text(&output).contains("ragicamp resume"),
             "{}",
@@ -67,7 +67,7 @@ fn a_second_signal_kills_at_once_and_loses_nothing_acknowledged() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", text(&output));
     assert!(start.elapsed() < Duration::from_secs(5));
-    assert!(workers_of(pid).is_empty());
+    no_orphans(pid);
     assert!(bench.journal_answers().len() >= 16);
     assert_eq!(bench.resume("").status.code(), Some(0));
     assert_eq!(bench.answers(), Bench::clean(&options));

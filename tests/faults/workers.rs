@@ -52,7 +52,14 @@ fn a_transient_failure_at_a_random_batch_costs_nothing() {
 #[test]
 fn a_worker_that_is_killed_crashes_hangs_or_panics_in_a_batch_costs_that_batch() {
     let mut dice = Dice::new();
-    for kind in ["sigkill", "sigsegv", "hang", "panic", "device_lost"] {
+    for kind in [
+        "sigkill",
+        "sigsegv",
+        "sigstop",
+        "hang",
+        "panic",
+        "device_lost",
+    ] {
         let (batch, after) = (dice.roll(10), dice.roll(8));
         let bench = recovers(&format!(
             "worker::batch=return({kind} after={after} at=COUNTER:{batch})"

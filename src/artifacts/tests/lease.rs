@@ -141,10 +141,20 @@ fn an_owner_on_another_host_is_followed_only_when_it_is_silent() {
 }
 
 #[test]
+fn an_owner_that_is_seen_to_run_may_be_silent_for_long_and_not_for_ever() {
+    let (_root, directory) = directory();
+    let _lease = claim(&directory);
+    date(&directory, 1, Duration::from_secs(50 * 60));
+    assert_eq!(held(&directory).pid, std::process::id());
+    date(&directory, 1, Duration::from_secs(70 * 60));
+    assert_eq!(claim(&directory).fence(), 2);
+}
+
+#[test]
 fn the_silence_that_is_allowed_can_be_set() {
     let (_root, directory) = directory();
     let lease = claim(&directory);
-    date(&directory, 1, Duration::from_secs(5));
+    date(&directory, 1, Duration::from_secs(2 * 60 + 5));
     let options = LeaseOptions {
         silence: Duration::from_secs(2),
     };
@@ -168,7 +178,7 @@ fn a_heartbeat_breaks_the_silence() {
 fn an_owner_that_was_overtaken_is_told_and_takes_nothing_back() {
     let (_root, directory) = directory();
     let mut late = claim(&directory);
-    date(&directory, 1, Duration::from_secs(600));
+    date(&directory, 1, Duration::from_secs(70 * 60));
     let new = claim(&directory);
     let error = late.beat().unwrap_err();
     assert!(
