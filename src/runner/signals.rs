@@ -44,9 +44,12 @@ impl SignalState {
 pub fn listen(tell: Sender<Message>) -> io::Result<SignalState> {
     let state = SignalState::default();
     let shared = state.clone();
+    // A run under nohup outlives its terminal. SIGINT is heeded even where a
+    // script that started this in the background had it ignored: schedulers
+    // ask with it.
     let heeded = [SIGINT, SIGTERM, SIGHUP]
         .into_iter()
-        .filter(|&signal| !is_ignored(signal));
+        .filter(|&signal| signal != SIGHUP || !is_ignored(signal));
     let mut signals = Signals::new(heeded)?;
     std::thread::Builder::new()
         .name("signals".to_owned())
