@@ -59,7 +59,7 @@ enum Command {
     Show(show::ShowArgs),
     /// Find the errors in a log: cause, class, advice.
     Errors(errors::ErrorsArgs),
-    /// Bring a study's models, data and indexes to this machine.
+    /// Bring a study's models to this machine, and check its data.
     Fetch(fetch::FetchArgs),
     /// Print the JSON schema of study files, for editors.
     Schema,
