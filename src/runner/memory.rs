@@ -1,4 +1,4 @@
-use super::gpu;
+use super::gpu::Gpus;
 use crate::domain::Quantization;
 
 /// Bytes that weights of `file_bytes` (16 bits each, as a rule) take when
@@ -21,7 +21,7 @@ pub fn weights_in_memory(file_bytes: u64, quantization: Quantization) -> u64 {
 /// build, else what the kernel says is available.
 pub fn device_memory() -> Option<u64> {
     if cfg!(feature = "cuda") {
-        return gpu::total_memory(0);
+        return Gpus::of_this_machine().total(0);
     }
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text

@@ -1,4 +1,4 @@
-use super::{gpu, message::Message, options::WorkerProgram, signals::SignalState};
+use super::{gpu::Gpus, message::Message, options::WorkerProgram, signals::SignalState};
 use crate::{
     domain::{ExperimentSpec, Failure, ModelSpec, Quantization},
     worker::{Load, Request, Spawn, Worker},
@@ -17,6 +17,8 @@ pub struct Supervisor {
     tell: Sender<Message>,
     signals: SignalState,
     worker: Option<Worker>,
+    /// Bytes in use on each GPU before the worker came.
+    gpus_before: Vec<u64>,
     loaded: Option<(ModelSpec, Quantization)>,
     description: Option<Value>,
     /// Number for the next process.
@@ -41,6 +43,7 @@ impl Supervisor {
             tell,
             signals,
             worker: None,
+            gpus_before: Vec::new(),
             loaded: None,
             description: None,
             next_worker: 1,
@@ -82,6 +85,7 @@ impl Supervisor {
             env: worker_environment(),
             log: log.to_owned(),
         };
+        self.gpus_before = self.gpus_in_use();
         let mut worker = Worker::spawn(number, &spawn, self.tell.clone())?;
         self.signals.set_worker_group(Some(worker.pid()));
         self.loads += 1;
@@ -139,7 +143,7 @@ impl Supervisor {
         let failure = worker.post_mortem();
         let pid = worker.pid();
         worker.kill();
-        gpu::wait_until_released(pid);
+        self.wait_for_gpus(pid);
         Some(failure)
     }
 
@@ -149,8 +153,33 @@ impl Supervisor {
         if let Some(mut worker) = self.worker.take() {
             worker.kill();
             self.signals.set_worker_group(None);
-            gpu::wait_until_released(worker.pid());
+            self.wait_for_gpus(worker.pid());
         }
+    }
+
+    fn gpus_in_use(&self) -> Vec<u64> {
+        if self.uses_gpus() {
+            Gpus::of_this_machine().used()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The next worker finds the memory free that this one held.
+    fn wait_for_gpus(&self, pid: u32) {
+        if !self.uses_gpus() {
+            return;
+        }
+        if let Err(bytes) = Gpus::of_this_machine().wait_until_released(pid, &self.gpus_before) {
+            tracing::warn!(
+                "the GPUs still hold {} MiB more than before worker {pid} came; another process may have taken them",
+                bytes >> 20
+            );
+        }
+    }
+
+    fn uses_gpus(&self) -> bool {
+        cfg!(feature = "cuda") && self.device != "cpu"
     }
 
     /// Asks the worker to end, which is the cleanup that can not fail.
@@ -160,7 +189,7 @@ impl Supervisor {
             let pid = worker.pid();
             worker.shut_down();
             self.signals.set_worker_group(None);
-            gpu::wait_until_released(pid);
+            self.wait_for_gpus(pid);
         }
     }
 }
