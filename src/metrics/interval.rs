@@ -17,25 +17,36 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`; its bias is below 2^-32 for what fits memory.
-    fn below(&mut self, bound: usize) -> usize {
-        ((u128::from(self.next()) * bound as u128) >> 64) as usize
+    /// Two numbers below `bound`, from one step; their bias is below
+    /// `bound` / 2^32.
+    fn two_below(&mut self, bound: u32) -> [usize; 2] {
+        let bits = self.next();
+        [bits >> 32, bits & 0xffff_ffff].map(|half| ((half * u64::from(bound)) >> 32) as usize)
     }
 }
 
 /// Bounds of the mean by the percentile bootstrap: 95 % of the means of
-/// resampled scores lie between them. `None` without scores.
+/// resampled scores lie between them. `None` without scores, and for more than
+/// 2^32 of them.
 pub(super) fn bootstrap_95(scores: &[f64]) -> Option<[f64; 2]> {
     if scores.is_empty() {
         return None;
     }
+    let bound = u32::try_from(scores.len()).ok()?;
     let mut random = SplitMix64(SEED);
     let mut means: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
-            let sum: f64 = (0..scores.len())
-                .map(|_| scores[random.below(scores.len())])
-                .sum();
-            sum / scores.len() as f64
+            // Two sums, so that one addition need not wait for the other.
+            let mut sums = [0.0, 0.0];
+            for _ in 0..scores.len() / 2 {
+                let [first, second] = random.two_below(bound);
+                sums[0] += scores[first];
+                sums[1] += scores[second];
+            }
+            if scores.len() % 2 == 1 {
+                sums[0] += scores[random.two_below(bound)[0]];
+            }
+            (sums[0] + sums[1]) / scores.len() as f64
         })
         .collect();
     means.sort_by(f64::total_cmp);

@@ -25,6 +25,9 @@ const SEND_LIMIT: Duration = Duration::from_secs(10);
 /// Lines of the worker's log that go with the error of its death.
 const LOG_TAIL_LINES: usize = 40;
 
+/// A step's answers of a large batch arrive in one read.
+const READ_BYTES: usize = 64 << 10;
+
 /// How to start a worker.
 #[derive(Debug, Clone)]
 pub struct Spawn {
@@ -265,7 +268,7 @@ impl Drop for Worker {
 }
 
 fn read_replies<M: From<WorkerMessage>>(worker: u64, socket: UnixStream, tell: &Sender<M>) {
-    let mut lines = BufReader::new(socket);
+    let mut lines = BufReader::with_capacity(READ_BYTES, socket);
     let mut line = Vec::new();
     loop {
         line.clear();

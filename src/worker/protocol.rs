@@ -18,9 +18,12 @@ pub struct Load {
     pub base: Option<PathBuf>,
 }
 
-/// From the supervisor to the worker, one JSON object a line.
+/// From the supervisor to the worker, one JSON value a line.
+///
+/// The kind is the object's key, not a field beside others: then a line is
+/// parsed in one pass, without a copy of its fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Write standard output and error to this file from now on.
     Log {
@@ -51,9 +54,9 @@ pub enum Request {
     Shutdown,
 }
 
-/// From the worker to the supervisor, one JSON object a line.
+/// From the worker to the supervisor, one JSON value a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "reply", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// The model is loaded.
     Ready {
