@@ -1,12 +1,13 @@
 use super::{
     CliError, ExitStatus,
+    cache_dir::CacheDir,
     run::say,
     study_file::{self, Selection},
 };
 use crate::{
     domain::{ModelSpec, Provider},
     hub,
-    runner::Resources,
+    runner::{Resources, Shelf},
 };
 use clap::Args;
 use std::{collections::BTreeSet, io::Write, path::PathBuf};
@@ -20,10 +21,12 @@ pub struct FetchArgs {
     study: PathBuf,
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    cache: CacheDir,
 }
 
-/// Says of each model and dataset whether it is here; exit code 1 when
-/// something is still missing.
+/// Brings what the study needs, and says of each model, dataset and index
+/// whether it is here; exit code 1 when something is still missing.
 pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError> {
     let file = study_file::read(&args.study)?;
     let selected = args.selection.select(&file.study)?;
@@ -61,6 +64,26 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             Err(error) => {
                 missing += 1;
                 say(out, &format!("dataset  {}: {error}", dataset.name))?;
+            }
+        }
+    }
+    let mut shelf = Shelf::new(args.cache.path(), &selected);
+    let mut seen = BTreeSet::new();
+    for spec in &selected {
+        let Some(retriever) = &spec.retriever else {
+            continue;
+        };
+        if !seen.insert(serde_json::to_string(retriever).unwrap_or_default()) {
+            continue;
+        }
+        match shelf.prepare(spec, &resources, &mut |text| eprintln!("{text}")) {
+            Ok(()) => say(out, &format!("index    {}: here", retriever.name))?,
+            Err(failure) => {
+                missing += 1;
+                say(
+                    out,
+                    &format!("index    {}: {}", retriever.name, failure.message),
+                )?;
             }
         }
     }

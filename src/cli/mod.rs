@@ -2,6 +2,7 @@
 //!
 //! Results go to standard output, everything else to standard error.
 
+mod cache_dir;
 mod completions;
 mod errors;
 mod exit;
@@ -59,7 +60,7 @@ enum Command {
     Show(show::ShowArgs),
     /// Find the errors in a log: cause, class, advice.
     Errors(errors::ErrorsArgs),
-    /// Bring a study's models to this machine, and check its data.
+    /// Bring a study's models to this machine, check its data, build its indexes.
     Fetch(fetch::FetchArgs),
     /// Print the JSON schema of study files, for editors.
     Schema,

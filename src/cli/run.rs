@@ -1,5 +1,6 @@
 use super::{
     CliError, ExitStatus,
+    cache_dir::CacheDir,
     progress::{self, Style},
     study_file::{self, Overrides, Selection, StudyFile},
     summary, table,
@@ -37,9 +38,8 @@ pub struct How {
     /// Events (or, with --dry-run, the plan) as JSON lines on standard output.
     #[arg(long, env = "RAGICAMP_JSON", value_parser = switch)]
     pub json: bool,
-    /// Where indexes are kept.
-    #[arg(long, value_name = "DIR", env = "RAGICAMP_CACHE")]
-    pub cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub cache: CacheDir,
 }
 
 #[derive(Debug, Args)]
@@ -153,7 +153,7 @@ pub fn execute(
             args: vec!["worker".to_owned()],
         },
         bases: file.bases.clone(),
-        cache: cache(how),
+        cache: how.cache.path(),
     };
     let style = Style::detect(how.json);
     let mut listener = progress::listener(style, &how.device);
@@ -250,18 +250,6 @@ fn manifest(file: &StudyFile, dir: &StudyDir) -> Value {
         }),
     );
     Value::Object(manifest)
-}
-
-/// `--cache`, else the user's cache directory.
-pub fn cache(how: &How) -> PathBuf {
-    how.cache.clone().unwrap_or_else(|| {
-        let base = std::env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
-            .unwrap_or_else(std::env::temp_dir);
-        base.join("ragicamp")
-    })
 }
 
 /// An artifact's error with the exit code of its class.

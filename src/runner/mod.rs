@@ -28,4 +28,5 @@ pub use options::{RunOptions, WorkerProgram};
 pub use plan::{Action, Plan, PlannedExperiment, plan};
 pub use report::{ExperimentReport, RunReport};
 pub use resources::{ProgramCatalog, Resources};
+pub use retrieval::Shelf;
 pub use study_run::{RunError, StudyRun};

@@ -11,6 +11,8 @@ use std::{
 
 /// Open indexes and what they found: a grid asks each question of the same
 /// index again and again.
+///
+/// Indexes live below the directory `cache`, shared by all studies.
 pub struct Shelf {
     cache: PathBuf,
     open: HashMap<String, Box<dyn Retriever>>,
@@ -20,6 +22,7 @@ pub struct Shelf {
 }
 
 impl Shelf {
+    /// A shelf without an index yet, for these experiments.
     pub fn new(cache: PathBuf, specs: &[ExperimentSpec]) -> Self {
         Self {
             cache,
@@ -33,8 +36,34 @@ impl Shelf {
         }
     }
 
+    /// Sees to it that the experiment's index is there, building it where it
+    /// is not; nothing to do for an experiment without retrieval. `tell`
+    /// hears when a build begins.
+    ///
+    /// # Errors
+    /// When the corpus is missing or malformed, or the disk fails.
+    pub fn prepare(
+        &mut self,
+        spec: &ExperimentSpec,
+        resources: &Resources,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<(), Failure> {
+        let Some(retriever) = &spec.retriever else {
+            return Ok(());
+        };
+        let index = serde_json::to_string(retriever).unwrap_or_default();
+        if !self.open.contains_key(&index) {
+            let opened = open(spec, &self.cache, resources, tell)?;
+            self.open.insert(index, opened);
+        }
+        Ok(())
+    }
+
     /// The passages for a question, best first, at most the experiment's
     /// `top_k`; none for an experiment without retrieval.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`], and when the search itself fails.
     pub fn retrieve(
         &mut self,
         spec: &ExperimentSpec,
@@ -50,12 +79,8 @@ impl Shelf {
         let passages = match self.found.get(&key) {
             Some(passages) => Rc::clone(passages),
             None => {
-                let index = key.0.clone();
-                if !self.open.contains_key(&index) {
-                    let opened = open(spec, &self.cache, resources, tell)?;
-                    self.open.insert(index.clone(), opened);
-                }
-                let passages = match self.open.get(&index) {
+                self.prepare(spec, resources, tell)?;
+                let passages = match self.open.get(&key.0) {
                     Some(opened) => opened.retrieve(question, self.largest.max(top_k))?,
                     None => Vec::new(),
                 };
