@@ -1,5 +1,7 @@
 //! How fast the engine answers: batches against single prompts, and weights
-//! of 8 and 4 bits against f32, on the embedded reader.
+//! of 8 and 4 bits against f32, on the embedded reader. Twice: questions with
+//! passages, whose answers are a few tokens, so that reading the prompt is the
+//! work; and short texts to go on with, where writing is.
 //!
 //! `cargo bench --bench engine`; further models as arguments:
 //! `cargo bench --bench engine -- hf:./path/to/model`.
@@ -29,21 +31,26 @@ fn main() {
 }
 
 fn bench(name: &str) {
-    println!("{name}");
-    let full = rates(name, Quantization::None);
-    let [one, .., all] = full;
-    println!("  batch 32 against batch 1: {:.2} x", all / one);
-    for quantization in [Quantization::Int8, Quantization::Int4] {
-        let [.., quantized] = rates(name, quantization);
-        println!(
-            "  {quantization} against f32 at batch 32: {:.2} x",
-            quantized / all
-        );
+    for (what, requests) in [
+        ("questions with passages", questions()),
+        ("short texts, gone on with", beginnings()),
+    ] {
+        println!("{name}: {what}");
+        let full = rates(name, Quantization::None, &requests);
+        let [one, .., all] = full;
+        println!("  batch 32 against batch 1: {:.2} x", all / one);
+        for quantization in [Quantization::Int8, Quantization::Int4] {
+            let [.., quantized] = rates(name, quantization, &requests);
+            println!(
+                "  {quantization} against f32 at batch 32: {:.2} x",
+                quantized / all
+            );
+        }
     }
 }
 
 /// Prompts per second at batch 1, 8 and 32.
-fn rates(name: &str, quantization: Quantization) -> [f64; 3] {
+fn rates(name: &str, quantization: Quantization, requests: &[GenerationRequest]) -> [f64; 3] {
     let spec = model(name);
     let options = LoadOptions {
         quantization,
@@ -55,40 +62,47 @@ fn rates(name: &str, quantization: Quantization) -> [f64; 3] {
     let mut engine =
         inference::load(&files, &options).unwrap_or_else(|failure| panic!("{failure}"));
     let loaded = started.elapsed();
-    let requests = prompts();
+    let mut tokens = 0;
     let rates = [1, 8, 32].map(|size| {
         (0..RUNS)
             .map(|_| {
                 let started = Instant::now();
-                for batch in requests.chunks(size) {
-                    run(&mut engine, batch);
-                }
+                tokens = requests
+                    .chunks(size)
+                    .map(|batch| run(&mut engine, batch))
+                    .sum();
                 requests.len() as f64 / started.elapsed().as_secs_f64()
             })
             .fold(0.0, f64::max)
     });
     println!(
-        "  {quantization}: prompts/s at batch 1, 8, 32: {:.1}, {:.1}, {:.1}; loaded in {:.2} s",
+        "  {quantization}: prompts/s at batch 1, 8, 32: {:.1}, {:.1}, {:.1}; {:.1} tokens an answer; loaded in {:.2} s",
         rates[0],
         rates[1],
         rates[2],
+        tokens as f64 / requests.len() as f64,
         loaded.as_secs_f64()
     );
     rates
 }
 
-fn run(engine: &mut impl Generator, batch: &[GenerationRequest]) {
+/// The tokens of all answers.
+fn run(engine: &mut impl Generator, batch: &[GenerationRequest]) -> usize {
     let settings = GenerationSettings {
-        max_new_tokens: 24,
+        max_new_tokens: 32,
         ..GenerationSettings::default()
     };
-    let mut done = 0;
+    let (mut done, mut tokens) = (0, 0);
     engine
         .generate(batch, &settings, &mut |event| {
-            done += usize::from(matches!(event, GenerationEvent::Done { .. }));
+            if let GenerationEvent::Done { generated, .. } = event {
+                done += 1;
+                tokens += generated.tokens_out;
+            }
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
     assert_eq!(done, batch.len(), "every prompt is answered");
+    tokens
 }
 
 fn model(name: &str) -> ModelSpec {
@@ -106,8 +120,24 @@ fn model(name: &str) -> ModelSpec {
     }
 }
 
+/// 64 beginnings of a text of different lengths, without a question.
+fn beginnings() -> Vec<GenerationRequest> {
+    (0..64)
+        .map(|idx| GenerationRequest {
+            idx,
+            system: None,
+            prompt: format!(
+                "The river Fal{idx} flows below {} bridges. It{}",
+                idx % 90 + 2,
+                " runs".repeat(idx % 5)
+            ),
+            raw: true,
+        })
+        .collect()
+}
+
 /// 64 prompts with one to three passages.
-fn prompts() -> Vec<GenerationRequest> {
+fn questions() -> Vec<GenerationRequest> {
     let passage = |i: usize| {
         format!(
             "[{}] The river Fal{i} flows below {} bridges. The river Fal{i} runs down into Lake Mun{i}. The Fal{i} runs for {} km.",
