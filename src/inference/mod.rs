@@ -14,11 +14,14 @@
 mod attention;
 mod attention_device;
 mod attention_kernel;
+mod blocks;
 mod classify;
 mod config;
 mod decoder;
 mod device;
 mod engine;
+mod gguf;
+mod gguf_weights;
 mod host;
 mod instructions;
 mod lanes;
@@ -27,6 +30,7 @@ mod loader;
 mod matrix;
 mod memory;
 mod pack;
+mod parts;
 mod rope;
 mod sampling;
 mod sequence;
@@ -39,8 +43,8 @@ mod tests;
 
 pub use config::{Activation, LayerKind, ModelConfig, SUPPORTED};
 pub use device::Device;
-pub use engine::{Engine, EngineStats};
-pub use memory::{MemoryEstimate, available_host_bytes, memory_estimate};
+pub use engine::{Engine, EngineStats, Step};
+pub use memory::{Forecast, MemoryEstimate, available_host_bytes, estimate, memory_estimate};
 pub use rope::{RopeConfig, RopeScaling};
 
 use crate::{

@@ -2,6 +2,7 @@
 //! leaves on disk. Every test has a directory of its own, and no network.
 #![allow(clippy::unwrap_used)]
 
+mod gguf;
 mod help;
 mod looking;
 mod mistakes;
