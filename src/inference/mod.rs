@@ -27,6 +27,7 @@ mod instructions;
 mod lanes;
 mod linear;
 mod loader;
+mod logits;
 mod matrix;
 mod memory;
 mod pack;
@@ -34,6 +35,7 @@ mod parts;
 mod rope;
 mod sampling;
 mod sequence;
+mod speed;
 mod template;
 mod text;
 mod weights;
@@ -44,8 +46,10 @@ mod tests;
 pub use config::{Activation, LayerKind, ModelConfig, SUPPORTED};
 pub use device::Device;
 pub use engine::{Engine, EngineStats, Step};
+pub use logits::save_logits;
 pub use memory::{Forecast, MemoryEstimate, available_host_bytes, estimate, memory_estimate};
 pub use rope::{RopeConfig, RopeScaling};
+pub use speed::{Speed, instruction_sets, measure_speed, threads};
 
 use crate::{
     domain::{Dtype, Failure, Quantization},
