@@ -30,8 +30,9 @@ lint: ## Formatting, clippy and documentation, warnings denied
 bench: ## Measure what the README claims; prints figures and ratios
 	$(CARGO) bench
 
-fixtures: ## Make the parity fixtures again (needs Python with torch and transformers)
+fixtures: ## Make the parity fixtures again (Python with torch, transformers, gguf, llama-cpp-python)
 	python3 tests/fixtures/families/make.py
+	python3 tests/fixtures/gguf/make.py
 
 run-comprehensive: ## The comprehensive baseline: over 500 experiments; run it again to go on
 	$(RUN) run conf/study/comprehensive_baseline.yaml

@@ -4,12 +4,17 @@
 
 mod cache_dir;
 mod completions;
+mod doctor;
 mod errors;
 mod exit;
 mod fetch;
+#[cfg(feature = "inference")]
+mod generate;
 mod health;
 mod logging;
 mod man;
+#[cfg(feature = "inference")]
+mod model_name;
 mod progress;
 mod resume;
 mod run;
@@ -39,6 +44,8 @@ Examples:
   ragicamp resume outputs/quickstart                  retry what failed or is unfinished
   ragicamp health outputs/quickstart --show-failed    what failed, and why
   ragicamp errors outputs/quickstart/EXPERIMENT       the errors of one experiment
+  ragicamp generate --model embedded:reader --prompt 'Question: Who?'
+  ragicamp doctor                                     what this machine has
 
 Exit codes: 0 all complete; 1 finished, something failed; 2 usage or configuration;
 3 the filter selects nothing; 4 environment (disk, device); 130/143 interrupted, resumable."
@@ -62,6 +69,11 @@ enum Command {
     Errors(errors::ErrorsArgs),
     /// Bring a study's models to this machine, check its data, build its indexes.
     Fetch(fetch::FetchArgs),
+    /// Complete prompts with a model on this machine.
+    #[cfg(feature = "inference")]
+    Generate(Box<generate::GenerateArgs>),
+    /// Say what this machine has, and what a model would need.
+    Doctor(doctor::DoctorArgs),
     /// Print the JSON schema of study files, for editors.
     Schema,
     /// Print shell completions.
@@ -87,6 +99,9 @@ impl Cli {
             Command::Show(args) => Ok(ExitStatus(show::run(&args, &mut out)?)),
             Command::Errors(args) => Ok(ExitStatus(errors::run(&args, &mut out)?)),
             Command::Fetch(args) => fetch::run(&args, &mut out),
+            #[cfg(feature = "inference")]
+            Command::Generate(args) => generate::run(&args, &mut out),
+            Command::Doctor(args) => doctor::run(&args, &mut out),
             Command::Schema => schema::run(&mut out),
             Command::Completions(args) => completions::run(&args, &mut out),
             Command::Man => man::run(&mut out),

@@ -128,7 +128,10 @@ fn memory(model: &ModelSpec, quantization: Quantization) -> String {
     let Some(bytes) = hub::weights_bytes(model) else {
         return "not here; `ragicamp fetch` says what is missing".to_owned();
     };
-    let needed = crate::runner::weights_in_memory(bytes, quantization);
+    let needed = match model.provider {
+        Provider::Gguf => crate::runner::gguf_in_memory(bytes),
+        _ => crate::runner::weights_in_memory(bytes, quantization),
+    };
     let megabytes = needed.div_ceil(1_000_000);
     match crate::runner::device_memory() {
         Some(available) if needed > available => {

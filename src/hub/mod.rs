@@ -7,6 +7,7 @@
 //! Environment: `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`,
 //! `HF_ENDPOINT`, `HF_HUB_OFFLINE`.
 
+mod cached;
 mod directory;
 mod download;
 mod embedded;
@@ -16,6 +17,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use cached::{CachedModel, cached_models};
 pub use download::FetchProgress;
 pub use error::HubError;
 pub use files::{FileSource, ModelFiles, WeightFiles};

@@ -198,3 +198,21 @@ fn the_environment_decides_where_the_cache_is() {
     assert_eq!(all.endpoint, "https://mirror");
     assert!(all.offline);
 }
+
+#[test]
+fn cached_models_are_listed_with_what_they_take_on_disk() {
+    let root = tempfile::tempdir().unwrap();
+    let model = root.path().join("models--org--name");
+    write(&model.join("blobs"), &[("a", "12345"), ("b", "678")]);
+    fs::create_dir_all(model.join("snapshots/c0ffee")).unwrap();
+    std::os::unix::fs::symlink(
+        model.join("blobs/a"),
+        model.join("snapshots/c0ffee/model.safetensors"),
+    )
+    .unwrap();
+    write(&root.path().join("datasets--org--data"), &[("x", "y")]);
+    let models = cached::cached_in(root.path());
+    assert_eq!(models.len(), 1);
+    assert_eq!((models[0].name.as_str(), models[0].bytes), ("org/name", 8));
+    assert_eq!(cached::cached_in(&root.path().join("nowhere")), []);
+}

@@ -1,5 +1,11 @@
-use super::rope::{RopeConfig, RopeScaling};
-use crate::domain::{Failure, FailureClass};
+use super::{
+    gguf::GgufFile,
+    rope::{RopeConfig, RopeScaling},
+};
+use crate::{
+    domain::{Failure, FailureClass},
+    hub::{ModelFiles, WeightFiles},
+};
 use serde_json::Value;
 
 /// The architectures (`model_type`) that the decoder knows.
@@ -101,6 +107,25 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
+    /// The configuration in a model's files.
+    ///
+    /// # Errors
+    /// One sentence (class `permanent`) that names the model and what is
+    /// wrong.
+    pub fn of_files(files: &ModelFiles) -> Result<Self, Failure> {
+        let label = &files.label;
+        if let WeightFiles::Gguf(path) = &files.weights {
+            return Self::of_gguf(&GgufFile::open(label, path)?);
+        }
+        let Some(source) = &files.config else {
+            return Err(permanent(format!("{label} has no config.json")));
+        };
+        Self::parse(&source.read()?).map_err(|failure| Failure {
+            message: format!("{label}: {}", failure.message),
+            ..failure
+        })
+    }
+
     /// Understands a `config.json`.
     ///
     /// # Errors

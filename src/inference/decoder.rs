@@ -1,6 +1,7 @@
 use super::{
     attention::{HostCache, LayerAttention, Rope},
     attention_device::{DeviceCache, LayerTensors},
+    blocks::BlockTable,
     config::{Activation, LayerKind, ModelConfig},
     host,
     linear::{Linear, Stored},
@@ -17,6 +18,8 @@ pub(super) enum Embedding {
     Table(Tensor),
     /// Shared with the head.
     Packed(Arc<PackedMatrix>),
+    /// Quantised rows in the model's file.
+    Blocks(BlockTable),
 }
 
 pub(super) struct Layer {
@@ -246,6 +249,9 @@ impl Decoder {
                 }
                 Tensor::from_vec(rows, (tokens.len(), hidden), &self.device)?
             }
+            Embedding::Blocks(table) => table
+                .rows(tokens, hidden, &self.device)?
+                .to_dtype(self.compute)?,
         };
         if self.config.embedding_scale == 1.0 {
             Ok(x)

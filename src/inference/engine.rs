@@ -7,6 +7,7 @@ use super::{
     loader::Layout,
     memory,
     pack::Pack,
+    parts::Parts,
     sampling::{Sampler, greedy},
     sequence::Sequence,
     text::TextModel,
@@ -17,7 +18,7 @@ use crate::{
         Dtype, Failure, FailureClass, FinishReason, Generated, GenerationEvent, GenerationRequest,
         GenerationSettings, Generator, Quantization,
     },
-    hub::{ModelFiles, WeightFiles},
+    hub::ModelFiles,
 };
 use candle_core::{D, DType, Tensor};
 use rayon::prelude::*;
@@ -47,32 +48,43 @@ pub struct Engine {
     stats: EngineStats,
 }
 
-type Tell<'a> = dyn FnMut(GenerationEvent) + 'a;
+/// What an engine tells while it completes prompts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// A forward pass is over.
+    Progress {
+        /// Tokens of prompts and answers that it computed.
+        tokens: usize,
+    },
+    /// One prompt is complete.
+    Done {
+        /// The prompt's number.
+        idx: usize,
+        /// Its completion.
+        generated: Generated,
+        /// The completion's tokens, EOS excluded, before anything was cut off
+        /// by a stop text.
+        tokens: Vec<u32>,
+    },
+    /// One prompt can not be completed; the others go on.
+    Failed {
+        /// The prompt's number.
+        idx: usize,
+        /// Why; its class is `bad_item`.
+        failure: Failure,
+    },
+}
+
+type Tell<'a> = dyn FnMut(Step) + 'a;
 
 impl Engine {
     pub(super) fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Self, Failure> {
         let label = files.label.clone();
-        if let WeightFiles::Gguf(path) = &files.weights {
-            return Err(Failure::new(
-                FailureClass::Permanent,
-                format!(
-                    "{label}: GGUF files ({}) can not be run yet; name the safetensors model and quantization: 4bit or 8bit",
-                    path.display()
-                ),
-            ));
-        }
-        let Some(source) = &files.config else {
-            return Err(Failure::new(
-                FailureClass::Permanent,
-                format!("{label} has no config.json"),
-            ));
-        };
-        let config = ModelConfig::parse(&source.read()?).map_err(|failure| Failure {
-            message: format!("{label}: {}", failure.message),
-            ..failure
-        })?;
-        let text = TextModel::load(files, &config.eos, config.vocab)?;
-        let weights = Weights::open(&label, &files.weights)?;
+        let Parts {
+            config,
+            text,
+            weights,
+        } = Parts::read(files, options.quantization)?;
         let device = options.device.open()?;
         let compute = compute_type(options.dtype, &weights, &config, device.is_cpu());
         let layout = Layout {
@@ -116,6 +128,49 @@ impl Engine {
         self.text.encode(request)
     }
 
+    /// Whether a token ends an answer.
+    pub fn ends(&self, token: u32) -> bool {
+        self.text.is_end(token)
+    }
+
+    /// Completes prompts, given as tokens under numbers, as one batch, and
+    /// tells each result as soon as it is there.
+    ///
+    /// # Errors
+    /// A failure of the batch as a whole. Results told before it stay valid.
+    pub fn complete(
+        &mut self,
+        prompts: Vec<(usize, Vec<u32>)>,
+        settings: &GenerationSettings,
+        tell: &mut dyn FnMut(Step),
+    ) -> Result<(), Failure> {
+        let mut sequences = Vec::with_capacity(prompts.len());
+        for (idx, tokens) in prompts {
+            let admitted = self
+                .text
+                .check(&tokens)
+                .and_then(|()| self.admit(idx, tokens, settings.max_new_tokens));
+            match admitted {
+                Ok(sequence) if settings.max_new_tokens == 0 => tell(Step::Done {
+                    idx,
+                    generated: Generated {
+                        text: String::new(),
+                        tokens_in: sequence.prompt.len(),
+                        tokens_out: 0,
+                        finish: FinishReason::Length,
+                    },
+                    tokens: Vec::new(),
+                }),
+                Ok(sequence) => sequences.push(sequence),
+                Err(failure) => tell(Step::Failed { idx, failure }),
+            }
+        }
+        sequences.sort_by_key(|sequence| Reverse(sequence.prompt.len()));
+        let result = self.run(sequences.into(), settings, tell);
+        self.decoder.clear();
+        result
+    }
+
     /// The batch size that fits into the memory that is free now, for prompts
     /// of these lengths in tokens.
     pub fn auto_batch_size(
@@ -131,8 +186,7 @@ impl Engine {
             available,
             prompt_lengths,
             settings,
-            // More rows no longer make the processor faster.
-            if on_cpu { 64 } else { 256 },
+            memory::most_rows(on_cpu),
         )
     }
 
@@ -266,7 +320,7 @@ impl Engine {
                 let freed = self.advance(ready, &logits, settings, tell, &mut running)?;
                 self.release(freed, running.iter_mut().chain(waiting.iter_mut()))?;
             }
-            tell(GenerationEvent::Progress {
+            tell(Step::Progress {
                 tokens: pack.rows(),
             });
         }
@@ -286,7 +340,7 @@ impl Engine {
             let stepped = std::mem::take(&mut running);
             let freed = self.advance(stepped, &logits, settings, tell, &mut running)?;
             self.release(freed, running.iter_mut())?;
-            tell(GenerationEvent::Progress {
+            tell(Step::Progress {
                 tokens: pack.rows(),
             });
         }
@@ -310,7 +364,7 @@ impl Engine {
             let slot = sequence.slot;
             let Some(token) = token else {
                 freed.push(slot);
-                tell(GenerationEvent::Failed {
+                tell(Step::Failed {
                     idx: sequence.idx,
                     failure: Failure::new(
                         FailureClass::BadItem,
@@ -322,9 +376,10 @@ impl Engine {
             match sequence.push(token, &self.text, settings) {
                 Some(generated) => {
                     freed.push(slot);
-                    tell(GenerationEvent::Done {
+                    tell(Step::Done {
                         idx: sequence.idx,
                         generated,
+                        tokens: sequence.into_answer(),
                     });
                 }
                 None => running.push(sequence),
@@ -370,31 +425,23 @@ impl Generator for Engine {
             .par_iter()
             .map(|request| self.text.encode(request))
             .collect();
-        let mut sequences = Vec::with_capacity(requests.len());
+        let mut prompts = Vec::with_capacity(requests.len());
         for (request, tokens) in requests.iter().zip(encoded) {
-            let admitted =
-                tokens.and_then(|tokens| self.admit(request.idx, tokens, settings.max_new_tokens));
-            match admitted {
-                Ok(sequence) if settings.max_new_tokens == 0 => tell(GenerationEvent::Done {
-                    idx: sequence.idx,
-                    generated: Generated {
-                        text: String::new(),
-                        tokens_in: sequence.prompt.len(),
-                        tokens_out: 0,
-                        finish: FinishReason::Length,
-                    },
-                }),
-                Ok(sequence) => sequences.push(sequence),
+            match tokens {
+                Ok(tokens) => prompts.push((request.idx, tokens)),
                 Err(failure) => tell(GenerationEvent::Failed {
                     idx: request.idx,
                     failure,
                 }),
             }
         }
-        sequences.sort_by_key(|sequence| Reverse(sequence.prompt.len()));
-        let result = self.run(sequences.into(), settings, tell);
-        self.decoder.clear();
-        result
+        self.complete(prompts, settings, &mut |step| {
+            tell(match step {
+                Step::Progress { tokens } => GenerationEvent::Progress { tokens },
+                Step::Done { idx, generated, .. } => GenerationEvent::Done { idx, generated },
+                Step::Failed { idx, failure } => GenerationEvent::Failed { idx, failure },
+            });
+        })
     }
 
     fn release_caches(&mut self) -> Result<(), Failure> {
@@ -411,7 +458,7 @@ impl Generator for Engine {
         let bytes: usize = stored.iter().map(|(_, stored)| stored.bytes).sum();
         let tensors: Map<String, Value> = stored
             .iter()
-            .map(|(name, stored)| (name.clone(), Value::from(stored.kind)))
+            .map(|(name, stored)| (name.clone(), Value::from(stored.kind.as_str())))
             .collect();
         let value_bytes = self.decoder.compute().size_in_bytes();
         json!({

@@ -1,4 +1,9 @@
-use super::{host, matrix::PackedMatrix};
+use super::{
+    blocks::{Blocks, Rows},
+    gguf::kind_name,
+    host,
+    matrix::PackedMatrix,
+};
 use candle_core::{
     DType, Device, Module, Result, Tensor,
     quantized::{GgmlDType, QMatMul, QTensor},
@@ -9,8 +14,9 @@ use std::{ops::Range, sync::Arc};
 /// What the weights of a linear layer became in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// `F32`, `BF16`, `Q8_0`, `Q4_K`, ...
-    pub kind: &'static str,
+    /// `F32`, `BF16`, `Q8_0`, `Q4_K`, ...; several where the parts of a joint
+    /// layer differ.
+    pub kind: String,
     /// Weights, padding not counted.
     pub weights: usize,
     /// Bytes that they take.
@@ -25,6 +31,8 @@ enum Store {
     /// Quantised blocks: the outputs in parts, one below the other; inputs
     /// are padded with zeros to this width.
     Quantized { parts: Vec<QMatMul>, width: usize },
+    /// Layers that are stored in different ways, one below the other.
+    Joined(Vec<Linear>),
 }
 
 /// How the weights of a linear layer are to be kept.
@@ -47,6 +55,66 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// Takes rows of weights to `device`: floats become what `precision`
+    /// asks for, blocks stay what they are.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn of_rows(
+        rows: Vec<Rows<'_>>,
+        bias: Option<Tensor>,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut layers = rows
+            .into_iter()
+            .map(|rows| match rows {
+                Rows::Floats(weights) => Self::new(&weights, None, precision, device),
+                Rows::Blocks(blocks) => Self::of_blocks(blocks, device),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        if layers.len() == 1
+            && let Some(layer) = layers.pop()
+        {
+            return Ok(Self { bias, ..layer });
+        }
+        let mut kinds: Vec<&str> = layers.iter().map(|l| l.stored.kind.as_str()).collect();
+        kinds.dedup();
+        let stored = Stored {
+            kind: kinds.join("+"),
+            weights: layers.iter().map(|layer| layer.stored.weights).sum(),
+            bytes: layers.iter().map(|layer| layer.stored.bytes).sum(),
+        };
+        Ok(Self {
+            store: Store::Joined(layers),
+            bias,
+            stored,
+        })
+    }
+
+    /// Takes quantised rows to `device` as they are.
+    fn of_blocks(blocks: Blocks<'_>, device: &Device) -> Result<Self> {
+        let (outputs, inputs, kind) = (blocks.rows(), blocks.inputs(), blocks.kind());
+        let width = four_bit_width(inputs).unwrap_or(inputs);
+        let blocks = blocks.padded(width);
+        let mut bytes = 0;
+        let mut parts = Vec::new();
+        for rows in parts_of(outputs, device) {
+            let tensor = blocks.tensor(rows, device)?;
+            bytes += tensor.storage_size_in_bytes();
+            parts.push(QMatMul::from_arc(Arc::new(tensor))?);
+        }
+        Ok(Self {
+            store: Store::Quantized { parts, width },
+            bias: None,
+            stored: Stored {
+                kind: kind_name(kind).to_owned(),
+                weights: outputs * inputs,
+                bytes,
+            },
+        })
+    }
+
     /// Takes `[outputs, inputs]` weights from the CPU to `device`.
     ///
     /// # Errors
@@ -86,7 +154,7 @@ impl Linear {
             store,
             bias,
             stored: Stored {
-                kind,
+                kind: kind.to_owned(),
                 weights: count,
                 bytes,
             },
@@ -126,6 +194,13 @@ impl Linear {
                 return Tensor::from_vec(y, (rows, packed.outputs()), x.device());
             }
             Store::Dense(weights) => x.matmul(&weights.t()?)?,
+            Store::Joined(layers) => {
+                let results = layers
+                    .iter()
+                    .map(|layer| layer.forward(x))
+                    .collect::<Result<Vec<_>>>()?;
+                Tensor::cat(&results, 1)?
+            }
             Store::Quantized { parts, width } => {
                 let missing = width - x.dim(1)?;
                 let x = if missing == 0 {

@@ -4,6 +4,7 @@ use super::{
     classify,
     config::ModelConfig,
     decoder::{Cache, Decoder, Embedding, Layer},
+    gguf::kind_name,
     linear::{Linear, Precision, Stored, float_name},
     rope::RopeTable,
     weights::Weights,
@@ -48,28 +49,33 @@ impl Decoder {
             .collect::<Result<Vec<_>, Failure>>()?;
         let norm = loader.norm(&format!("{prefix}.norm.weight"), config.hidden)?;
         let table_name = format!("{prefix}.embed_tokens.weight");
-        let table = weights.tensor(&table_name, &[config.vocab, config.hidden])?;
         let head_name = if prefix == "model" {
             "lm_head.weight"
         } else {
             "language_model.lm_head.weight"
         };
         let tied = config.tied.unwrap_or_else(|| !weights.has(head_name));
-        let (head_weights, head_name) = if tied {
-            (table.clone(), table_name.as_str())
-        } else {
-            (
-                weights.tensor(head_name, &[config.vocab, config.hidden])?,
-                head_name,
-            )
-        };
-        let head = Linear::new(&head_weights, None, layout.precision, device)
+        let head_name = if tied { &table_name } else { head_name };
+        let head = weights.rows(&[(head_name.to_owned(), config.vocab)], config.hidden)?;
+        let head = Linear::of_rows(head, None, layout.precision, device)
             .map_err(|error| loader.failure(head_name, &error))?;
-        drop(head_weights);
         let mut stored = Vec::new();
-        let embedding = match head.packed() {
-            Some(packed) if tied => Embedding::Packed(packed),
+        let blocks = weights.block_table(&table_name, &[config.vocab, config.hidden])?;
+        let embedding = match (head.packed(), blocks) {
+            (Some(packed), _) if tied => Embedding::Packed(packed),
+            (_, Some(blocks)) => {
+                stored.push((
+                    table_name.clone(),
+                    Stored {
+                        kind: kind_name(blocks.kind()).to_owned(),
+                        weights: config.vocab * config.hidden,
+                        bytes: blocks.bytes(),
+                    },
+                ));
+                Embedding::Blocks(blocks)
+            }
             _ => {
+                let table = weights.tensor(&table_name, &[config.vocab, config.hidden])?;
                 let keep = match layout.precision {
                     Precision::Float(dtype) => dtype,
                     // Look-ups cost nothing: the table stays as it came.
@@ -83,7 +89,7 @@ impl Decoder {
                 stored.push((
                     table_name.clone(),
                     Stored {
-                        kind: float_name(keep),
+                        kind: float_name(keep).to_owned(),
                         weights: count,
                         bytes: count * keep.size_in_bytes(),
                     },
@@ -234,7 +240,7 @@ impl Loader<'_> {
                 .collect::<Vec<_>>()
         };
         let label = parts.first().map_or("", |(name, _)| name.as_str());
-        let weights = self.weights.stacked(&named("weight"), &[inputs])?;
+        let weights = self.weights.rows(&named("weight"), inputs)?;
         let bias = if bias {
             let bias = self
                 .weights
@@ -246,7 +252,7 @@ impl Loader<'_> {
         } else {
             None
         };
-        Linear::new(&weights, bias, self.layout.precision, self.device)
+        Linear::of_rows(weights, bias, self.layout.precision, self.device)
             .map_err(|error| self.failure(label, &error))
     }
 

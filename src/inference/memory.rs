@@ -1,5 +1,13 @@
-use super::{LoadOptions, config::ModelConfig, device::Device};
-use crate::domain::{GenerationSettings, Quantization};
+use super::{
+    LoadOptions,
+    config::ModelConfig,
+    device::{self, Device},
+    gguf::GgufFile,
+};
+use crate::{
+    domain::{Failure, GenerationSettings, Quantization},
+    hub::{ModelFiles, WeightFiles},
+};
 
 /// Bytes that a model and one batch need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +37,7 @@ pub fn memory_estimate(
     batch: usize,
     tokens: usize,
 ) -> MemoryEstimate {
-    let on_cpu = matches!(options.device, Device::Cpu)
-        || (options.device == Device::Auto && !cfg!(feature = "cuda"));
+    let on_cpu = on_cpu(options);
     let table = (config.vocab * config.hidden) as u64;
     let per_layer = config.qkv_rows() * config.hidden
         + config.heads * config.head_dim * config.hidden
@@ -61,6 +68,69 @@ pub fn memory_estimate(
         cache: (config.kv_bytes_per_token(value) * batch * tokens) as u64,
         activations: (rows * widest * value + batch * config.vocab * 4) as u64,
     }
+}
+
+/// What a model would need on this machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forecast {
+    /// What kind of model it is.
+    pub config: ModelConfig,
+    /// What it needs with the batch that was asked for.
+    pub memory: MemoryEstimate,
+    /// Bytes that the device can give now; `None` when it does not tell.
+    pub available: Option<u64>,
+    /// The batch that would fit beside the weights, for prompts and answers of
+    /// the length that was asked for.
+    pub batch_size: usize,
+}
+
+/// What a model would need for batches of `batch` sequences of `tokens`
+/// tokens. Reads the configuration, not the weights.
+///
+/// # Errors
+/// One sentence (class `permanent`) that names the file or key that is wrong.
+pub fn estimate(
+    files: &ModelFiles,
+    options: &LoadOptions,
+    batch: usize,
+    tokens: usize,
+) -> Result<Forecast, Failure> {
+    let on_cpu = on_cpu(options);
+    let config = ModelConfig::of_files(files)?;
+    let file_bytes = files.weights.bytes().unwrap_or(0);
+    let mut memory = memory_estimate(&config, options, file_bytes, batch, tokens);
+    if let WeightFiles::Gguf(path) = &files.weights {
+        memory.weights = GgufFile::open(&files.label, path)?.bytes_in_memory(on_cpu)?;
+    }
+    let available = device::available_bytes(&options.device.open()?);
+    let settings = GenerationSettings {
+        max_new_tokens: 0,
+        ..GenerationSettings::default()
+    };
+    let batch_size = batch_size(
+        &config,
+        if on_cpu { 4 } else { 2 },
+        available.unwrap_or(1 << 30).saturating_sub(memory.weights),
+        &[tokens],
+        &settings,
+        most_rows(on_cpu),
+    );
+    Ok(Forecast {
+        config,
+        memory,
+        available,
+        batch_size,
+    })
+}
+
+/// More rows no longer make the device faster.
+pub(super) const fn most_rows(on_cpu: bool) -> usize {
+    if on_cpu { 64 } else { 256 }
+}
+
+fn on_cpu(options: &LoadOptions) -> bool {
+    matches!(options.device, Device::Cpu)
+        || (options.device == Device::Auto && !cfg!(feature = "cuda"))
 }
 
 /// The batch size that fits: all sequences as long as the longest prompt and

@@ -14,22 +14,28 @@
 mod attention;
 mod attention_device;
 mod attention_kernel;
+mod blocks;
 mod classify;
 mod config;
 mod decoder;
 mod device;
 mod engine;
+mod gguf;
+mod gguf_weights;
 mod host;
 mod instructions;
 mod lanes;
 mod linear;
 mod loader;
+mod logits;
 mod matrix;
 mod memory;
 mod pack;
+mod parts;
 mod rope;
 mod sampling;
 mod sequence;
+mod speed;
 mod template;
 mod text;
 mod weights;
@@ -39,9 +45,11 @@ mod tests;
 
 pub use config::{Activation, LayerKind, ModelConfig, SUPPORTED};
 pub use device::Device;
-pub use engine::{Engine, EngineStats};
-pub use memory::{MemoryEstimate, available_host_bytes, memory_estimate};
+pub use engine::{Engine, EngineStats, Step};
+pub use logits::save_logits;
+pub use memory::{Forecast, MemoryEstimate, available_host_bytes, estimate, memory_estimate};
 pub use rope::{RopeConfig, RopeScaling};
+pub use speed::{Speed, instruction_sets, measure_speed, threads};
 
 use crate::{
     domain::{Dtype, Failure, Quantization},

@@ -18,6 +18,11 @@ pub struct RopeConfig {
 pub enum RopeScaling {
     /// Not at all.
     None,
+    /// A divisor per frequency, as GGUF files have it for Llama 3.
+    Factors {
+        /// `[dim / 2]`.
+        factors: Vec<f64>,
+    },
     /// Positions are divided.
     Linear {
         /// The divisor.
@@ -175,24 +180,17 @@ impl RopeTable {
                 attention,
             } => {
                 let angles = |factors: &[f64]| {
-                    let mut frequencies = plain_frequencies(config);
-                    if factors.len() != frequencies.len() {
-                        return Err(format!(
-                            "config.json: rope scaling has {} factors for {} frequencies",
-                            factors.len(),
-                            frequencies.len()
-                        ));
-                    }
-                    for (frequency, factor) in frequencies.iter_mut().zip(factors) {
-                        *frequency /= factor;
-                    }
-                    Ok(Angles::new(frequencies, *attention))
+                    Ok::<_, String>(Angles::new(divided(config, factors)?, *attention))
                 };
                 Ok(Self {
                     within: angles(short)?,
                     beyond: Some((*original, angles(long)?)),
                 })
             }
+            RopeScaling::Factors { factors } => Ok(Self {
+                within: Angles::new(divided(config, factors)?, 1.0),
+                beyond: None,
+            }),
             _ => Ok(Self {
                 within: scaled(config),
                 beyond: None,
@@ -266,11 +264,27 @@ fn plain_frequencies(config: &RopeConfig) -> Vec<f64> {
         .collect()
 }
 
+/// The frequencies, each divided by its factor.
+fn divided(config: &RopeConfig, factors: &[f64]) -> Result<Vec<f64>, String> {
+    let mut frequencies = plain_frequencies(config);
+    if factors.len() != frequencies.len() {
+        return Err(format!(
+            "config.json: rope scaling has {} factors for {} frequencies",
+            factors.len(),
+            frequencies.len()
+        ));
+    }
+    for (frequency, factor) in frequencies.iter_mut().zip(factors) {
+        *frequency /= factor;
+    }
+    Ok(frequencies)
+}
+
 fn scaled(config: &RopeConfig) -> Angles {
     let mut frequencies = plain_frequencies(config);
     let mut attention = 1.0;
     match &config.scaling {
-        RopeScaling::None | RopeScaling::Long { .. } => {}
+        RopeScaling::None | RopeScaling::Long { .. } | RopeScaling::Factors { .. } => {}
         RopeScaling::Linear { factor } => frequencies.iter_mut().for_each(|f| *f /= factor),
         RopeScaling::Llama3 {
             factor,

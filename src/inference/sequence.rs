@@ -40,6 +40,11 @@ impl Sequence {
             .unwrap_or(0)
     }
 
+    /// The answer's tokens.
+    pub fn into_answer(self) -> Vec<u32> {
+        self.answer
+    }
+
     /// The token that a sampler draws from these logits.
     pub fn draw(&self, sampler: &Sampler, logits: &[f32]) -> u32 {
         sampler.draw(logits, self.idx, self.answer.len())

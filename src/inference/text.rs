@@ -1,5 +1,6 @@
 use super::{
     config::token_ids,
+    gguf::GgufText,
     template::{self, ChatTemplate},
 };
 use crate::{
@@ -76,6 +77,46 @@ impl TextModel {
             template,
             bos,
             eos,
+            vocab,
+        })
+    }
+
+    /// What a GGUF file says about text.
+    ///
+    /// # Errors
+    /// One sentence (class `permanent`) when tokenizer or template can not be
+    /// used.
+    pub fn of_gguf(label: &str, text: GgufText, vocab: usize) -> Result<Self, Failure> {
+        let bytes = text.tokenizer.to_string();
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| {
+            permanent(format!(
+                "{label} has a tokenizer (tokenizer.ggml.*) that can not be used: {error}"
+            ))
+        })?;
+        tokenizer.with_padding(None);
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| permanent(format!("the tokenizer of {label}: {error}")))?;
+        let bos = text
+            .bos
+            .as_ref()
+            .and_then(|text| tokenizer.token_to_id(text));
+        let template = text
+            .template
+            .map(|source| {
+                ChatTemplate::new(
+                    source,
+                    text.bos.unwrap_or_default(),
+                    text.eos.unwrap_or_default(),
+                )
+            })
+            .transpose()
+            .map_err(|message| permanent(format!("{label}: tokenizer.chat_template: {message}")))?;
+        Ok(Self {
+            tokenizer,
+            template,
+            bos,
+            eos: text.ends,
             vocab,
         })
     }

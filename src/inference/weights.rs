@@ -1,3 +1,9 @@
+use super::{
+    blocks::{BlockTable, Blocks, Rows},
+    config::ModelConfig,
+    gguf::GgufFile,
+    gguf_weights::GgufWeights,
+};
 use crate::{
     domain::{Failure, FailureClass},
     hub::WeightFiles,
@@ -6,11 +12,12 @@ use candle_core::{
     DType, Device, Tensor,
     safetensors::{Load, MmapedSafetensors, SliceSafetensors},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 enum Source {
     Mapped(MmapedSafetensors),
     Embedded(SliceSafetensors<'static>),
+    Gguf(GgufWeights),
 }
 
 /// The tensors of a model by name, checked before they are used.
@@ -43,7 +50,7 @@ impl Weights {
             }
             WeightFiles::Gguf(path) => {
                 return Err(permanent(format!(
-                    "{label}: GGUF weights ({}) can not be run yet; use the safetensors model",
+                    "{label}: {} brings its own configuration",
                     path.display()
                 )));
             }
@@ -51,6 +58,7 @@ impl Weights {
         let tensors = match &source {
             Source::Mapped(mapped) => mapped.tensors(),
             Source::Embedded(slice) => slice.tensors(),
+            Source::Gguf(_) => Vec::new(),
         };
         let shapes = tensors
             .into_iter()
@@ -63,9 +71,22 @@ impl Weights {
         })
     }
 
+    /// The tensors of a GGUF file, by the names that the loader uses.
+    pub fn of_gguf(file: Arc<GgufFile>, config: &ModelConfig) -> Self {
+        let label = file.label().to_owned();
+        Self {
+            source: Source::Gguf(GgufWeights::new(file, config)),
+            shapes: BTreeMap::new(),
+            label,
+        }
+    }
+
     /// Whether there is such a tensor.
     pub fn has(&self, name: &str) -> bool {
-        self.shapes.contains_key(name)
+        match &self.source {
+            Source::Gguf(gguf) => gguf.has(name),
+            _ => self.shapes.contains_key(name),
+        }
     }
 
     /// The type that a tensor is stored in, if it is one to compute in.
@@ -73,6 +94,7 @@ impl Weights {
         let view = match &self.source {
             Source::Mapped(mapped) => mapped.get(name),
             Source::Embedded(slice) => slice.get(name),
+            Source::Gguf(gguf) => return gguf.dtype(name),
         };
         DType::try_from(view.ok()?.dtype())
             .ok()
@@ -85,6 +107,9 @@ impl Weights {
     /// One sentence (class `permanent`) with its name when it is missing, has
     /// another shape or holds no floats.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, Failure> {
+        if let Source::Gguf(gguf) = &self.source {
+            return gguf.tensor(name, shape);
+        }
         let Some(found) = self.shapes.get(name) else {
             return Err(permanent(format!(
                 "the weights of {} lack the tensor {name} (shape {shape:?})",
@@ -100,6 +125,7 @@ impl Weights {
         let tensor = match &self.source {
             Source::Mapped(mapped) => mapped.get(name).and_then(|view| view.load(&Device::Cpu)),
             Source::Embedded(slice) => slice.load(name, &Device::Cpu),
+            Source::Gguf(gguf) => return gguf.tensor(name, shape),
         }
         .map_err(|error| {
             permanent(format!(
@@ -135,6 +161,49 @@ impl Weights {
             many => Tensor::cat(many, 0).map_err(|error| {
                 permanent(format!("the tensors {parts:?} can not be joined: {error}"))
             }),
+        }
+    }
+
+    /// The rows of several matrices, one below the other, on the CPU, as they
+    /// are stored: neighbours of one type are one.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn rows(&self, parts: &[(String, usize)], inputs: usize) -> Result<Vec<Rows<'_>>, Failure> {
+        let Source::Gguf(gguf) = &self.source else {
+            return Ok(vec![Rows::Floats(self.stacked(parts, &[inputs])?)]);
+        };
+        let mut all: Vec<Rows<'_>> = Vec::new();
+        for (name, rows) in parts {
+            let next = gguf.rows(name, *rows, inputs)?;
+            let joined = match (all.pop(), next) {
+                (None, next) => vec![next],
+                (Some(Rows::Blocks(last)), Rows::Blocks(next)) if last.kind() == next.kind() => {
+                    vec![Rows::Blocks(Blocks::followed_by(last, &next))]
+                }
+                (Some(Rows::Floats(last)), Rows::Floats(next)) => {
+                    let join = || Tensor::cat(&[&last.to_dtype(next.dtype())?, &next], 0);
+                    let both = join().map_err(|error| {
+                        permanent(format!("the tensor {name} can not be joined: {error}"))
+                    })?;
+                    vec![Rows::Floats(both)]
+                }
+                (Some(last), next) => vec![last, next],
+            };
+            all.extend(joined);
+        }
+        Ok(all)
+    }
+
+    /// A quantised table that rows are looked up in where it lies; `None` when
+    /// it is stored as floats.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn block_table(&self, name: &str, shape: &[usize]) -> Result<Option<BlockTable>, Failure> {
+        match &self.source {
+            Source::Gguf(gguf) => gguf.block_table(name, shape),
+            _ => Ok(None),
         }
     }
 }

@@ -17,6 +17,16 @@ pub fn weights_in_memory(file_bytes: u64, quantization: Quantization) -> u64 {
     }
 }
 
+/// Bytes that a GGUF file's weights take when loaded: blocks as they are, on
+/// a CPU with a copy in the order of the kernels.
+pub fn gguf_in_memory(file_bytes: u64) -> u64 {
+    if cfg!(feature = "cuda") {
+        file_bytes
+    } else {
+        file_bytes * 9 / 4
+    }
+}
+
 /// Bytes that the device has for a model: the first GPU's memory in a CUDA
 /// build, else what the kernel says is available.
 pub fn device_memory() -> Option<u64> {

@@ -23,7 +23,7 @@ mod study_run;
 mod supervisor;
 
 pub use listener::Listener;
-pub use memory::{device_memory, weights_in_memory};
+pub use memory::{device_memory, gguf_in_memory, weights_in_memory};
 pub use options::{RunOptions, WorkerProgram};
 pub use plan::{Action, Plan, PlannedExperiment, plan};
 pub use report::{ExperimentReport, RunReport};

@@ -18,13 +18,15 @@ fn every_subcommand_helps_and_those_that_are_typed_daily_show_examples() {
         "health",
         "show",
         "fetch",
+        "generate",
+        "doctor",
         "schema",
         "completions",
         "man",
     ] {
         let help = place.ok(&[command, "--help"]).out;
         assert!(help.contains("Usage: ragicamp"), "{help}");
-        if ["run", "resume", "health", "show"].contains(&command) {
+        if ["run", "resume", "health", "show", "generate", "doctor"].contains(&command) {
             assert!(help.contains("Examples:\n  ragicamp "), "{help}");
         }
     }

@@ -2,6 +2,9 @@
 //! leaves on disk. Every test has a directory of its own, and no network.
 #![allow(clippy::unwrap_used)]
 
+mod doctor;
+mod generate;
+mod gguf;
 mod help;
 mod looking;
 mod mistakes;

@@ -213,15 +213,6 @@ fn damaged_weights_are_refused_with_their_path() {
     assert!(failure.message.contains("model.safetensors"), "{failure}");
 }
 
-#[test]
-fn gguf_is_refused_with_a_way_out() {
-    let mut files = reader_files();
-    files.weights = hub::WeightFiles::Gguf(PathBuf::from("x.gguf"));
-    let failure = load_error(&files);
-    assert_eq!(failure.class, FailureClass::Permanent);
-    assert!(failure.message.contains("safetensors"), "{failure}");
-}
-
 #[cfg(not(feature = "cuda"))]
 #[test]
 fn a_gpu_is_refused_by_a_build_without_cuda() {

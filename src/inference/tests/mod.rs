@@ -2,6 +2,7 @@
 
 mod batches;
 mod failures;
+mod gguf;
 mod kernels;
 mod oracle;
 mod parity;
