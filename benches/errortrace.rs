@@ -245,9 +245,12 @@ fn extractor_alone(bars: &mut Bars, bytes: u64) {
 /// Ten times the input may take ten times as long, and some noise.
 const LINEAR: f64 = 16.0;
 
+/// An input of about so many bytes.
+type Make = fn(usize) -> Vec<u8>;
+
 fn hostile(bars: &mut Bars, unit: usize) {
     println!("inputs made to be slow: ten times as much against once");
-    let inputs: [(&str, fn(usize) -> Vec<u8>); 6] = [
+    let inputs: [(&str, Make); 6] = [
         ("one endless line", |n| {
             let mut line = b"[2025-12-10 03:58:22] [m] [ERROR] [Main] ".to_vec();
             line.resize(n, b'x');

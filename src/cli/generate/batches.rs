@@ -15,7 +15,7 @@ pub struct Outcome {
     /// The prompt's number.
     pub idx: usize,
     /// Its completion with its token ids, or why there is none.
-    pub result: Result<(Generated, Vec<u32>), Failure>,
+    pub result: Completed,
     /// From the start of its batch.
     pub latency: Duration,
     /// Prompts in its batch.
@@ -96,7 +96,7 @@ fn batch_done(
     told: &mut Result<(), CliError>,
     tell: &mut dyn FnMut(Outcome) -> Result<(), CliError>,
     idx: usize,
-    result: Result<(Generated, Vec<u32>), Failure>,
+    result: Completed,
     start: Instant,
     batch_size: usize,
 ) {
@@ -110,13 +110,16 @@ fn batch_done(
     }
 }
 
+/// A completion with its token ids, or why there is none.
+type Completed = Result<(Generated, Vec<u32>), Failure>;
+
 /// Runs one batch; the numbers of the prompts that were told of, and what
 /// became of the batch.
 fn step(
     engine: &mut Engine,
     batch: &BTreeMap<usize, Vec<u32>>,
     settings: &GenerationSettings,
-    tell: &mut dyn FnMut(usize, Result<(Generated, Vec<u32>), Failure>),
+    tell: &mut dyn FnMut(usize, Completed),
 ) -> (Vec<usize>, Result<(), Failure>) {
     fail::fail_point!("generate::batch", batch.len() > 2, |_| (
         Vec::new(),
