@@ -126,6 +126,10 @@ impl Lease {
         // a cache says.
         let mut taken = None;
         loop {
+            // Looked at before the leases: a segment is younger than its lease,
+            // so whoever has one of these is seen below, and a segment that
+            // comes later can not lead past an owner who was never looked at.
+            let used = journal::segments(&directory.join("journal"))?;
             let latest = latest(directory)?.max(taken);
             if let Some(fence) = latest {
                 let Some(found) = read(directory, fence)? else {
@@ -138,7 +142,6 @@ impl Lease {
                     return Ok(Claim::Held(found.record));
                 }
             }
-            let used = journal::segments(&directory.join("journal"))?;
             let fence = latest.max(used.last().copied()).unwrap_or(0) + 1;
             let record = myself(fence);
             let path = lease_path(directory, fence);
