@@ -23,7 +23,11 @@
 //! 7. [`metrics`] scores what was answered, and only that; `predictions.json`
 //!    and `results.json` are rendered; the state becomes `complete`.
 //! 8. When something failed, `error.log` says what, and [`errortrace`] what it
-//!    means and what to change.
+//!    means and what to change; [`diagnosis`] reads the experiment's logs for
+//!    it and groups the failures of a study.
+//!
+//! Whoever would rather look in a browser or from a script asks `server`, which
+//! tells the same over HTTP.
 //!
 //! [`domain`] has the words that all rooms share. Imports point down only;
 //! `tests/architecture.rs` holds the table.
@@ -32,6 +36,7 @@ pub mod analysis;
 pub mod artifacts;
 pub mod cli;
 pub mod datasets;
+pub mod diagnosis;
 pub mod domain;
 pub mod errortrace;
 pub mod execution;
@@ -44,5 +49,7 @@ pub mod prompts;
 pub mod remote;
 pub mod retrieval;
 pub mod runner;
+#[cfg(feature = "serve")]
+pub mod server;
 pub mod study;
 pub mod worker;

@@ -48,7 +48,7 @@ const HOUSE: &[Room] = &[
     room(
         "server",
         FACES,
-        Knows::Only(&["analysis", "artifacts", "errortrace"]),
+        Knows::Only(&["analysis", "artifacts", "diagnosis", "errortrace"]),
     ),
     room("runner", ORCHESTRATION, Knows::AllBelow),
     room(
@@ -68,6 +68,7 @@ const HOUSE: &[Room] = &[
     room("index", ADAPTERS, Knows::Only(&["retrieval"])),
     room("datasets", ADAPTERS, Knows::Only(&["hub"])),
     room("artifacts", ADAPTERS, Knows::Only(&[])),
+    room("diagnosis", ADAPTERS, Knows::Only(&["errortrace"])),
     room("hub", ADAPTERS, Knows::Only(&[])),
     room("study", PURE, Knows::Only(&[])),
     room("execution", PURE, Knows::Only(&[])),
@@ -92,7 +93,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("candle_*", &["inference"]),
     ("clap", &["cli", "main"]),
     ("clap_*", &["cli"]),
-    ("tokio", &["server"]),
+    ("tokio*", &["server"]),
     ("axum", &["server"]),
 ];
 

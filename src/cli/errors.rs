@@ -1,24 +1,23 @@
 //! `ragicamp errors`: from a log, an experiment or a study to a cause.
 
-mod causes;
 mod follow;
 mod markdown;
 mod print;
-mod source;
 
-use crate::errortrace::{ErrorClass, mask_secrets};
+use crate::{
+    diagnosis::{self, Source, causes},
+    errortrace::{ErrorClass, mask_secrets},
+};
 use anyhow::{Context as _, bail};
-use causes::causes;
 use clap::ValueEnum;
 use follow::follow;
 use jiff::{Span, Timestamp};
 use markdown::markdown;
 use print::{Colour, print_causes, print_source};
 use serde_json::{Value, json};
-use source::{Source, load};
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// Which frames of a traceback are shown.
@@ -98,7 +97,12 @@ fn print(args: &ErrorsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let mut sources = Vec::new();
     let mut study = false;
     for path in &args.paths {
-        study |= load(path, &mut sources)?;
+        if path == Path::new("-") {
+            let read = Source::of_reader("stdin", &mut io::stdin().lock());
+            sources.push(read.context("reading stdin")?);
+        } else {
+            study |= diagnosis::load(path, &mut sources)?;
+        }
     }
     let many = study || sources.len() > 1;
     let before = sources.len();

@@ -19,6 +19,8 @@ mod progress;
 mod resume;
 mod run;
 mod schema;
+#[cfg(feature = "serve")]
+mod serve;
 mod show;
 mod study_file;
 mod summary;
@@ -67,6 +69,9 @@ enum Command {
     Show(show::ShowArgs),
     /// Find the errors in a log: cause, class, advice.
     Errors(errors::ErrorsArgs),
+    /// Serve studies, errors and live events over HTTP, read-only.
+    #[cfg(feature = "serve")]
+    Serve(serve::ServeArgs),
     /// Bring a study's models to this machine, check its data, build its indexes.
     Fetch(fetch::FetchArgs),
     /// Complete prompts with a model on this machine.
@@ -98,6 +103,8 @@ impl Cli {
             Command::Health(args) => Ok(ExitStatus(health::run(&args, &mut out)?)),
             Command::Show(args) => Ok(ExitStatus(show::run(&args, &mut out)?)),
             Command::Errors(args) => Ok(ExitStatus(errors::run(&args, &mut out)?)),
+            #[cfg(feature = "serve")]
+            Command::Serve(args) => serve::run(args),
             Command::Fetch(args) => fetch::run(&args, &mut out),
             #[cfg(feature = "inference")]
             Command::Generate(args) => generate::run(&args, &mut out),

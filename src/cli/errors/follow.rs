@@ -3,16 +3,12 @@
 use super::{
     ErrorsArgs,
     print::{Colour, printable},
-    source::feed,
 };
-use crate::errortrace::{Extractor, Limits, Report};
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{Seek, SeekFrom, Write},
-    path::Path,
-    time::Duration,
+use crate::{
+    diagnosis::GrowingLog,
+    errortrace::{Context, Report},
 };
+use std::{collections::BTreeMap, io::Write, path::Path, time::Duration};
 
 /// Reads a growing log and prints each kind of error when it first shows.
 pub(super) fn follow(
@@ -26,26 +22,19 @@ pub(super) fn follow(
     } else {
         path.to_owned()
     };
-    let mut extractor = Extractor::new(Limits::default());
-    let mut position = 0u64;
+    let mut log = GrowingLog::new(path);
+    let mut lines = 0;
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut polls = 0;
     loop {
-        // The file may not be there yet, or be replaced by a shorter one.
-        if let Ok(mut file) = File::open(&path) {
-            let length = file.metadata().map_or(0, |metadata| metadata.len());
-            if length < position {
-                extractor = Extractor::new(Limits::default());
-                counts.clear();
-                position = 0;
-            }
-            if length > position {
-                file.seek(SeekFrom::Start(position))?;
-                position += feed(&mut file, &mut extractor)?;
-                print_new(&extractor.report(), args, &mut counts, colour, out)?;
-                out.flush()?;
-            }
+        // The file may not be there yet, or be replaced by another one.
+        let report = log.report(&Context::default())?;
+        if report.lines < lines {
+            counts.clear();
         }
+        lines = report.lines;
+        print_new(&report, args, &mut counts, colour, out)?;
+        out.flush()?;
         polls += 1;
         if args.polls.is_some_and(|max| polls >= max) {
             return Ok(0);

@@ -1,9 +1,7 @@
 //! A bug report to paste.
 
-use super::{
-    print::{printable, seen},
-    source::Source,
-};
+use super::print::{printable, seen};
+use crate::diagnosis::Source;
 
 /// A bug report. A fence is longer than any in the text, so that a log can
 /// not end it.

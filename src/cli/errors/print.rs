@@ -1,7 +1,10 @@
 //! What a person reads.
 
-use super::{Frames, causes::causes, source::Source};
-use crate::errortrace::{Explanation, Frame, Group, Report, Status, Traceback};
+use super::Frames;
+use crate::{
+    diagnosis::{Source, causes},
+    errortrace::{Explanation, Frame, Group, Report, Status, Traceback},
+};
 use std::io::{self, IsTerminal, Write};
 
 /// Colours, when a person looks.

@@ -1,22 +1,37 @@
 //! Failures of many experiments, grouped by what started them.
 
 use super::source::Source;
-use crate::errortrace::{ErrorClass, Status, dedupe_key};
+use crate::errortrace::{Confidence, ErrorClass, Status, dedupe_key};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// One cause over several sources.
-pub(super) struct Cause {
-    pub(super) class: ErrorClass,
-    pub(super) subtype: String,
-    pub(super) message: String,
-    pub(super) description: String,
-    pub(super) suggestions: Vec<String>,
-    pub(super) count: u64,
-    pub(super) names: Vec<String>,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cause {
+    /// The key that its members share.
+    pub dedupe_key: String,
+    /// Its class.
+    #[serde(rename = "error_type")]
+    pub class: ErrorClass,
+    /// Its finer class.
+    pub subtype: String,
+    /// The first one's message.
+    pub message: String,
+    /// What it means.
+    pub description: String,
+    /// How sure that is.
+    pub confidence: Confidence,
+    /// What to change.
+    pub suggestions: Vec<String>,
+    /// Occurrences in all logs.
+    pub count: u64,
+    /// The sources that failed of it.
+    #[serde(rename = "experiments")]
+    pub names: Vec<String>,
 }
 
 /// Failures grouped by what started them, the most frequent first.
-pub(super) fn causes(sources: &[Source]) -> Vec<Cause> {
+pub fn causes<'s>(sources: impl IntoIterator<Item = &'s Source>) -> Vec<Cause> {
     let mut by_key: BTreeMap<String, Cause> = BTreeMap::new();
     for source in sources {
         if source.status == Status::Completed {
@@ -32,11 +47,13 @@ pub(super) fn causes(sources: &[Source]) -> Vec<Cause> {
             .unwrap_or_else(|| analysis.description.clone());
         let key = format!("{}/{}", analysis.subtype, dedupe_key(None, &message));
         let count = source.report.groups.first().map_or(1, |group| group.count);
-        let cause = by_key.entry(key).or_insert_with(|| Cause {
+        let cause = by_key.entry(key.clone()).or_insert_with(|| Cause {
+            dedupe_key: key,
             class: analysis.class,
             subtype: analysis.subtype.clone(),
             message,
             description: analysis.description.clone(),
+            confidence: analysis.confidence,
             suggestions: analysis.suggestions.clone(),
             count: 0,
             names: Vec::new(),

@@ -1,0 +1,111 @@
+use crate::errortrace::{Context, Extractor, Limits, Report};
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+const BLOCK: usize = 1 << 20;
+
+/// The start of a file, by which one that was written anew is known.
+const HEAD: usize = 256;
+
+/// A log that is read once: what was read stays read, and each look takes in
+/// only what was written since.
+#[derive(Debug, Clone)]
+pub struct GrowingLog {
+    path: PathBuf,
+    extractor: Extractor,
+    /// Bytes that the extractor has.
+    taken: u64,
+    inode: u64,
+    head: Vec<u8>,
+    /// Bytes read from the disk, over all looks.
+    read: u64,
+}
+
+impl GrowingLog {
+    /// A log that was not looked at yet. It need not exist.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            extractor: Extractor::new(Limits::default()),
+            taken: 0,
+            inode: 0,
+            head: Vec::new(),
+            read: 0,
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes read from the disk so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.read
+    }
+
+    /// What the log says now; an empty report when there is none. A file that
+    /// was replaced or cut off is read from its start.
+    ///
+    /// # Errors
+    /// When it exists and can not be read.
+    pub fn report(&mut self, context: &Context) -> io::Result<Report> {
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                *self = Self::new(std::mem::take(&mut self.path));
+                return Ok(self.snapshot(context));
+            }
+            Err(error) => return Err(error),
+        };
+        let metadata = file.metadata()?;
+        let mut head = vec![0; HEAD];
+        let length = read_full(&mut file, &mut head)?;
+        head.truncate(length);
+        if metadata.ino() != self.inode
+            || metadata.len() < self.taken
+            || !head.starts_with(&self.head)
+        {
+            let read = self.read;
+            *self = Self::new(std::mem::take(&mut self.path));
+            self.read = read;
+            self.inode = metadata.ino();
+        }
+        self.head = head;
+        file.seek(SeekFrom::Start(self.taken))?;
+        let mut block = vec![0; BLOCK];
+        loop {
+            let count = read_full(&mut file, &mut block)?;
+            if count == 0 {
+                break;
+            }
+            self.extractor.feed(&block[..count]);
+            self.taken += count as u64;
+            self.read += count as u64;
+        }
+        Ok(self.snapshot(context))
+    }
+
+    fn snapshot(&mut self, context: &Context) -> Report {
+        self.extractor.set_context(context.clone());
+        self.extractor.report()
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

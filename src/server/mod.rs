@@ -1,0 +1,121 @@
+//! The HTTP API over a directory of studies: how they stand, what failed and
+//! why, and what happens now. It only ever reads.
+//!
+//! [`serve`] is the way in. A request passes `guard` (host, origin, method,
+//! token), finds what it names through `place`, which never leads out of the
+//! directory, and is answered by the room's file of that name: `studies`,
+//! `experiments`, `failures`, `window` (of a log), `events`. Files are read on
+//! threads of their own, of which there are only so many. Whatever goes wrong
+//! is a `problem` (RFC 9457).
+
+mod app;
+mod diagnoses;
+mod events;
+mod experiments;
+mod failures;
+mod guard;
+mod page;
+mod place;
+mod problem;
+mod studies;
+mod window;
+
+use app::App;
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+use thiserror::Error;
+
+/// What is served, where, and to whom.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// The directory below which studies and logs are.
+    pub root: PathBuf,
+    /// The address to listen on; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// What `Authorization: Bearer` must carry.
+    pub token: Option<String>,
+    /// Names by which requests may call this server, beside the address
+    /// itself and the names of this machine's loopback.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// Why nothing is served. Each message is one sentence.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// There is no such directory.
+    #[error("{} is no directory; give the directory that holds the studies, as outputs", .0.display())]
+    NoDirectory(PathBuf),
+    /// Everybody could read everything.
+    #[error("{0} can be reached from outside: give a token with --token-file, or bind 127.0.0.1")]
+    NoToken(IpAddr),
+    /// The address is taken, or not ours.
+    #[error("listening on {address}: {source}; choose another one with --bind")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system failed.
+    #[error("serving: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Serves until SIGINT or SIGTERM; requests that are under way are answered.
+/// `listening` hears the address.
+///
+/// # Errors
+/// When the directory is none, the address can not be had, or would be open
+/// to everybody.
+pub fn serve(
+    options: ServeOptions,
+    listening: impl FnOnce(SocketAddr) + Send,
+) -> Result<(), ServeError> {
+    let is_directory = options.root.is_dir();
+    if !is_directory {
+        return Err(ServeError::NoDirectory(options.root));
+    }
+    if options.token.is_none() && !options.bind.ip().is_loopback() {
+        return Err(ServeError::NoToken(options.bind.ip()));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let address = options.bind;
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .map_err(|source| ServeError::Bind { address, source })?;
+        let address = listener.local_addr()?;
+        let app = App::new(options, address)?;
+        let stop = app.stop_sender();
+        listening(address);
+        axum::serve(listener, app.router())
+            .with_graceful_shutdown(async move {
+                signal().await;
+                // Streams of events have no end of their own.
+                stop.send_replace(true);
+            })
+            .await?;
+        Ok(())
+    })
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        // Without handlers the default action ends the process anyway.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -1,0 +1,140 @@
+use super::{app::App, problem::Problem};
+use crate::artifacts::{self, ExperimentDir};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The directory that is served. Nothing that a request says becomes a path:
+/// it is compared with the names of what is there. And what is there is only
+/// followed where it stays inside.
+pub struct Place {
+    root: PathBuf,
+}
+
+/// What an id names.
+pub enum Job {
+    /// An experiment's directory.
+    Experiment(PathBuf),
+    /// The log of a training job.
+    Log(PathBuf),
+}
+
+impl Place {
+    pub fn new(root: &Path) -> io::Result<Self> {
+        Ok(Self {
+            root: root.canonicalize()?,
+        })
+    }
+
+    /// Whether a path that exists is below the root when all links are
+    /// followed.
+    pub fn holds(&self, path: &Path) -> bool {
+        path.canonicalize()
+            .is_ok_and(|path| path.starts_with(&self.root))
+    }
+
+    /// Every study with its id: its path below the root, or its name when it
+    /// is the root.
+    pub fn studies(&self) -> Result<Vec<(String, PathBuf)>, Problem> {
+        let found = artifacts::studies(&self.root).map_err(Problem::internal)?;
+        Ok(found
+            .into_iter()
+            .filter(|path| self.holds(path))
+            .filter_map(|path| Some((self.id_of(&path)?, path)))
+            .collect())
+    }
+
+    fn id_of(&self, study: &Path) -> Option<String> {
+        let below = study.strip_prefix(&self.root).ok()?;
+        let name = if below.as_os_str().is_empty() {
+            Path::new(study.file_name()?)
+        } else {
+            below
+        };
+        Some(name.to_str()?.to_owned())
+    }
+
+    pub fn study(&self, id: &str) -> Result<PathBuf, Problem> {
+        self.studies()?
+            .into_iter()
+            .find(|(known, _)| known == id)
+            .map(|(_, path)| path)
+            .ok_or_else(|| Problem::not_found(format!("there is no study '{id}'")))
+    }
+
+    /// `study/experiment`, or an experiment's name that only one study has.
+    pub fn experiment(&self, app: &App, id: &str) -> Result<(String, PathBuf), Problem> {
+        if let Some((study, name)) = id.rsplit_once('/') {
+            let missing = || Problem::not_found(format!("there is no experiment '{id}'"));
+            let path = self.study(study).map_err(|_| missing())?;
+            return self
+                .experiment_in(app, &path, name)?
+                .map(|path| (study.to_owned(), path))
+                .ok_or_else(missing);
+        }
+        let mut found = Vec::new();
+        for (study, path) in self.studies()? {
+            if let Some(path) = self.experiment_in(app, &path, id)? {
+                found.push((study, path));
+            }
+        }
+        if found.len() > 1 {
+            let ids: Vec<_> = found
+                .iter()
+                .map(|(study, _)| format!("{study}/{id}"))
+                .collect();
+            return Err(Problem::not_found(format!(
+                "'{id}' names several experiments; ask for one of {}",
+                ids.join(", ")
+            )));
+        }
+        found
+            .pop()
+            .ok_or_else(|| Problem::not_found(format!("there is no experiment '{id}'")))
+    }
+
+    fn experiment_in(
+        &self,
+        app: &App,
+        study: &Path,
+        name: &str,
+    ) -> Result<Option<PathBuf>, Problem> {
+        let health = app.look(study)?;
+        Ok(health
+            .experiments
+            .iter()
+            .find(|health| health.name == name)
+            .map(|health| health.path.clone())
+            .filter(|path| self.holds(path) && ExperimentDir::new(path).exists()))
+    }
+
+    /// An experiment, or a `logs/job_{id}.log` in the root or in a directory
+    /// right below it.
+    pub fn job(&self, app: &App, id: &str) -> Result<Job, Problem> {
+        let missing = match self.experiment(app, id) {
+            Ok((_, path)) => return Ok(Job::Experiment(path)),
+            Err(problem) => problem,
+        };
+        let wanted = format!("job_{id}.log");
+        let mut places = vec![self.root.clone()];
+        places.extend(
+            fs::read_dir(&self.root)
+                .map_err(Problem::internal)?
+                .flatten()
+                .map(|entry| entry.path()),
+        );
+        for place in places {
+            let Ok(entries) = fs::read_dir(place.join("logs")) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                let path = entry.path();
+                if *entry.file_name() == *wanted && path.is_file() && self.holds(&path) {
+                    return Ok(Job::Log(path));
+                }
+            }
+        }
+        Err(missing)
+    }
+}
