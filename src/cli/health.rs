@@ -4,6 +4,7 @@ use super::run::switch;
 use crate::{
     artifacts::{Health, StudyHealth, scan, studies},
     domain::{FailureClass, Phase},
+    errortrace::dedupe_key,
 };
 use anyhow::Context;
 use clap::Args;
@@ -315,15 +316,16 @@ fn summary(study: &StudyHealth) -> String {
     text
 }
 
-/// Failures with the same class and the same first line, most frequent first.
+/// Failures with the same class and the same error, numbers and paths aside,
+/// as `errors` groups them; most frequent first.
 fn print_failures(study: &StudyHealth, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut groups: BTreeMap<(&str, &str), Vec<&Health>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, String), Vec<&Health>> = BTreeMap::new();
     for health in study.experiments.iter().filter(|one| one.is_failed()) {
         let class = health
             .failure_class
             .map_or("no class", FailureClass::as_str);
-        let error = health.error.as_deref().unwrap_or("no error on record");
-        groups.entry((class, error)).or_default().push(health);
+        let key = dedupe_key(None, error_of(health));
+        groups.entry((class, key)).or_default().push(health);
     }
     if groups.is_empty() {
         writeln!(out, "\nNothing failed.")?;
@@ -331,8 +333,17 @@ fn print_failures(study: &StudyHealth, out: &mut dyn Write) -> anyhow::Result<()
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, members)| std::cmp::Reverse(members.len()));
-    writeln!(out, "\nFailures:")?;
-    for ((class, error), members) in groups {
+    let failed: usize = groups.iter().map(|(_, members)| members.len()).sum();
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    writeln!(
+        out,
+        "\nFailures: {failed} experiment{}, {} cause{}",
+        plural(failed),
+        groups.len(),
+        plural(groups.len())
+    )?;
+    for ((class, _), members) in groups {
+        let error = members.first().map_or("", |health| error_of(health));
         writeln!(out, "\n{} x [{class}] {error}", members.len())?;
         for health in &members {
             writeln!(
@@ -358,6 +369,10 @@ fn print_failures(study: &StudyHealth, out: &mut dyn Write) -> anyhow::Result<()
         quoted(&study.path)
     )?;
     Ok(())
+}
+
+fn error_of(health: &Health) -> &str {
+    health.error.as_deref().unwrap_or("no error on record")
 }
 
 /// A path as a shell takes it.

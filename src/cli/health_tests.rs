@@ -54,10 +54,11 @@ fn a_healthy_study_exits_with_zero() {
 #[test]
 fn a_failed_experiment_exits_with_one_and_is_grouped_by_its_error() {
     let error = Some("Error invalid configuration argument at line 380\nmore");
+    let same = Some("Error invalid configuration argument at line 217");
     let (_root, path) = study(&[
         ("a", Phase::Failed, error),
         ("b", Phase::Complete, None),
-        ("c", Phase::Failed, error),
+        ("c", Phase::Failed, same),
         ("d", Phase::Failed, Some("Error other")),
     ]);
     let (code, text) = text(&HealthArgs {
@@ -66,6 +67,10 @@ fn a_failed_experiment_exits_with_one_and_is_grouped_by_its_error() {
     });
     assert_eq!(code, 1);
     let failures = text.split("Failures:").nth(1).unwrap();
+    assert!(
+        failures.starts_with(" 3 experiments, 2 causes\n"),
+        "{failures}"
+    );
     let first = failures
         .find("2 x [transient] Error invalid configuration argument at line 380\n")
         .unwrap();

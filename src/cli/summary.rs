@@ -6,6 +6,7 @@ use super::{
 use crate::{
     artifacts::StudyDir,
     domain::{ExperimentSpec, Phase},
+    errortrace::dedupe_key,
     runner::{ExperimentReport, RunReport},
     study::Study,
 };
@@ -121,18 +122,23 @@ fn count(report: &ExperimentReport) -> String {
 }
 
 fn failures(report: &RunReport, out: &mut dyn Write) -> Result<(), CliError> {
-    let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    // Numbers and paths aside, as `errors` and `health` group them.
+    let mut groups: BTreeMap<(&str, String), (String, Vec<&str>)> = BTreeMap::new();
     for experiment in &report.experiments {
         if let Some(failure) = &experiment.failure {
-            let key = format!("{} ({})", failure.first_line(), failure.class);
-            groups.entry(key).or_default().push(&experiment.name);
+            let first = failure.first_line();
+            let key = (failure.class.as_str(), dedupe_key(None, first));
+            let group = groups
+                .entry(key)
+                .or_insert_with(|| (format!("{first} ({})", failure.class), Vec::new()));
+            group.1.push(&experiment.name);
         }
     }
     if groups.is_empty() {
         return Ok(());
     }
     say(out, "Failed:")?;
-    for (error, names) in groups {
+    for (error, names) in groups.into_values() {
         let times = if names.len() == 1 {
             String::new()
         } else {
