@@ -23,6 +23,66 @@ impl SplitMix64 {
         let bits = self.next();
         [bits >> 32, bits & 0xffff_ffff].map(|half| ((half * u64::from(bound)) >> 32) as usize)
     }
+
+    /// The mean of as many scores as there are, drawn with replacement.
+    fn mean(&mut self, scores: &[f64], bound: u32) -> f64 {
+        // Two sums, so that one addition need not wait for the other.
+        let mut sums = [0.0, 0.0];
+        for _ in 0..scores.len() / 2 {
+            let [first, second] = self.two_below(bound);
+            sums[0] += scores[first];
+            sums[1] += scores[second];
+        }
+        if scores.len() % 2 == 1 {
+            sums[0] += scores[self.two_below(bound)[0]];
+        }
+        (sums[0] + sums[1]) / scores.len() as f64
+    }
+
+    /// How many of `draws` draws, each a hit with probability `hits` /
+    /// `draws`, are hits.
+    ///
+    /// 64 draws at a time: a lane of 64 bits holds one bit of 64 uniform
+    /// numbers, and comparing them with the probability's binary digits, the
+    /// least significant first, is an AND or an OR per digit. Its error is
+    /// below 2^-32.
+    fn hits(&mut self, hits: u32, draws: u32) -> u32 {
+        if hits == draws {
+            return draws;
+        }
+        let digits = ((u64::from(hits) << 32) / u64::from(draws)) as u32;
+        let mut drawn = 0;
+        let mut left = draws;
+        while left > 0 {
+            let mut lanes = 0_u64;
+            for place in digits.trailing_zeros()..32 {
+                let random = self.next();
+                lanes = if digits >> place & 1 == 1 {
+                    lanes | random
+                } else {
+                    lanes & random
+                };
+            }
+            let used = left.min(64);
+            drawn += (lanes & (u64::MAX >> (64 - used))).count_ones();
+            left -= used;
+        }
+        drawn
+    }
+}
+
+/// How many scores are 1, where all others are 0: resampling is then tossing
+/// coins, which is several times cheaper than drawing scores.
+fn hits(scores: &[f64]) -> Option<u32> {
+    let mut hits = 0;
+    for &score in scores {
+        if score == 1.0 {
+            hits += 1;
+        } else if score != 0.0 {
+            return None;
+        }
+    }
+    Some(hits)
 }
 
 /// Bounds of the mean by the percentile bootstrap: 95 % of the means of
@@ -34,19 +94,11 @@ pub(super) fn bootstrap_95(scores: &[f64]) -> Option<[f64; 2]> {
     }
     let bound = u32::try_from(scores.len()).ok()?;
     let mut random = SplitMix64(SEED);
+    let hits = hits(scores);
     let mut means: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            // Two sums, so that one addition need not wait for the other.
-            let mut sums = [0.0, 0.0];
-            for _ in 0..scores.len() / 2 {
-                let [first, second] = random.two_below(bound);
-                sums[0] += scores[first];
-                sums[1] += scores[second];
-            }
-            if scores.len() % 2 == 1 {
-                sums[0] += scores[random.two_below(bound)[0]];
-            }
-            (sums[0] + sums[1]) / scores.len() as f64
+        .map(|_| match hits {
+            Some(hits) => random.hits(hits, bound) as f64 / scores.len() as f64,
+            None => random.mean(scores, bound),
         })
         .collect();
     means.sort_by(f64::total_cmp);
@@ -60,4 +112,53 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     let low = sorted[below as usize];
     let high = sorted[position.ceil() as usize];
     low + (high - low) * (position - below)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tossing_coins_gives_the_spread_of_drawing_scores() {
+        for (hits, draws) in [(1, 10), (37, 100), (500, 1_000), (999, 1_000), (3, 4_999)] {
+            let mut random = SplitMix64(7);
+            let rounds = 4_000;
+            let counts: Vec<f64> = (0..rounds)
+                .map(|_| f64::from(random.hits(hits, draws)))
+                .collect();
+            let mean = counts.iter().sum::<f64>() / f64::from(rounds);
+            let variance = counts
+                .iter()
+                .map(|count| (count - mean).powi(2))
+                .sum::<f64>()
+                / f64::from(rounds);
+            let p = f64::from(hits) / f64::from(draws);
+            let expected = f64::from(draws) * p * (1.0 - p);
+            let error = (expected / f64::from(rounds)).sqrt();
+            assert!(
+                (mean - f64::from(hits)).abs() < 4.0 * error,
+                "{hits}/{draws}: mean {mean}"
+            );
+            assert!(
+                (variance / expected - 1.0).abs() < 0.12,
+                "{hits}/{draws}: variance {variance} against {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_or_no_hits_have_no_spread() {
+        assert_eq!(bootstrap_95(&[1.0; 65]), Some([1.0, 1.0]));
+        assert_eq!(bootstrap_95(&[0.0; 65]), Some([0.0, 0.0]));
+    }
+
+    #[test]
+    fn coins_and_drawn_scores_agree_on_the_interval() {
+        let coins: Vec<f64> = (0..400).map(|i| f64::from(u8::from(i % 3 == 0))).collect();
+        let drawn: Vec<f64> = coins.iter().map(|score| score * 0.5).collect();
+        let (coins, drawn) = (bootstrap_95(&coins).unwrap(), bootstrap_95(&drawn).unwrap());
+        for (coin, draw) in coins.iter().zip(drawn) {
+            assert!((coin - 2.0 * draw).abs() < 0.01, "{coins:?} {drawn:?}");
+        }
+    }
 }

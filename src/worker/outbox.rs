@@ -13,27 +13,34 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 ///
 /// Items that come out of one step of the model go out in one write, at the
 /// step's end: a wake-up of the supervisor per item would cost more than the
-/// item.
+/// item. The last items of a batch wait for the reply that ends it.
 pub struct Outbox<'a> {
     socket: &'a UnixStream,
     lines: Vec<u8>,
     /// Tokens of steps that were not told yet.
     tokens: usize,
     told: Instant,
+    /// Items of the batch that were not added yet.
+    expected: usize,
 }
 
 impl<'a> Outbox<'a> {
-    pub fn new(socket: &'a UnixStream) -> Self {
+    /// Replies to a batch of `expected` items, 0 where it is no batch.
+    pub fn new(socket: &'a UnixStream, expected: usize) -> Self {
         Self {
             socket,
             lines: Vec::new(),
             tokens: 0,
             told: Instant::now(),
+            expected,
         }
     }
 
     /// Adds a reply; it goes out with the end of the step.
     pub fn add(&mut self, reply: &Reply) -> io::Result<()> {
+        if let Reply::Item { .. } | Reply::ItemFailed { .. } = reply {
+            self.expected = self.expected.saturating_sub(1);
+        }
         serde_json::to_writer(&mut self.lines, reply)?;
         self.lines.push(b'\n');
         Ok(())
@@ -49,6 +56,9 @@ impl<'a> Outbox<'a> {
             }
             let tokens = std::mem::take(&mut self.tokens);
             self.add(&Reply::Progress { epoch, tokens })?;
+        }
+        if self.expected == 0 {
+            return Ok(());
         }
         self.flush()
     }

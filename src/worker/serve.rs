@@ -168,7 +168,7 @@ impl Server {
             let failure = Failure::new(FailureClass::Permanent, "no model is loaded");
             return self.reply(&Reply::BatchFailed { epoch, failure });
         };
-        let mut outbox = Outbox::new(&self.socket);
+        let mut outbox = Outbox::new(&self.socket, requests.len());
         let mut broken = Ok(());
         let mut tell = |event| {
             let told = match event {
@@ -209,7 +209,7 @@ impl Server {
     }
 
     fn reply(&self, reply: &Reply) -> io::Result<()> {
-        let mut outbox = Outbox::new(&self.socket);
+        let mut outbox = Outbox::new(&self.socket, 0);
         outbox.add(reply)?;
         outbox.flush()
     }
