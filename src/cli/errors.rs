@@ -1,18 +1,16 @@
 //! `ragicamp errors`: from a log, an experiment or a study to a cause.
 
 mod follow;
-mod markdown;
 mod print;
 
 use crate::{
-    diagnosis::{self, Source, causes},
-    errortrace::{ErrorClass, mask_secrets},
+    diagnosis::{self, Source, causes, markdown},
+    errortrace::ErrorClass,
 };
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use follow::follow;
 use jiff::{Span, Timestamp};
-use markdown::markdown;
 use print::{Colour, print_causes, print_source};
 use serde_json::{Value, json};
 use std::{
@@ -120,7 +118,7 @@ fn print(args: &ErrorsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         print_json(&sources, many, args.details, out)?;
     } else if args.copy_report {
         for source in &sources {
-            write!(out, "{}", mask_secrets(&markdown(source)))?;
+            write!(out, "{}", markdown(source))?;
         }
     } else if many {
         print_causes(&sources, colour, out)?;

@@ -1,5 +1,5 @@
 use super::{CliError, ExitStatus};
-use crate::server::{self, ServeError, ServeOptions};
+use crate::server::{self, JobsDatabase, ServeError, ServeOptions};
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use std::{fs, net::SocketAddr, path::PathBuf};
@@ -7,11 +7,13 @@ use std::{fs, net::SocketAddr, path::PathBuf};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  ragicamp serve outputs
+  ragicamp serve outputs                    # and open http://localhost:8642
   curl localhost:8642/api/studies
   curl localhost:8642/api/studies/baseline/experiments?phase=failed
   curl localhost:8642/api/training/baseline%2FEXPERIMENT/errors
   curl -N localhost:8642/api/events
+  curl localhost:8642/api/openapi.json
+  ragicamp serve outputs --jobs-db platform.db
   ragicamp serve outputs --bind 0.0.0.0:8642 --token-file ~/.ragicamp-token
 
 The server only reads. Without a token it can be reached from this machine only.")]
@@ -34,6 +36,16 @@ pub struct ServeArgs {
     /// A further name by which requests may call this server.
     #[arg(long, value_name = "NAME", env = "RAGICAMP_ALLOW_HOST")]
     allow_host: Vec<String>,
+    /// A database that knows training jobs: an SQLite file, or a postgres://
+    /// URL where it is built in, with a table training_jobs(id, status,
+    /// error_message). It is only read.
+    #[arg(
+        long,
+        value_name = "DATABASE",
+        env = "RAGICAMP_JOBS_DB",
+        hide_env_values = true
+    )]
+    jobs_db: Option<String>,
 }
 
 pub fn run(args: ServeArgs) -> Result<ExitStatus, CliError> {
@@ -58,6 +70,12 @@ pub fn run(args: ServeArgs) -> Result<ExitStatus, CliError> {
         bind: args.bind,
         token,
         allowed_hosts: args.allow_host,
+        jobs: args
+            .jobs_db
+            .as_deref()
+            .map(JobsDatabase::open)
+            .transpose()
+            .map_err(CliError::usage)?,
     };
     server::serve(options, |address| {
         eprintln!("listening on http://{address}");

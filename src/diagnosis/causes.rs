@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 /// One cause over several sources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Cause {
     /// The key that its members share.
     pub dedupe_key: String,

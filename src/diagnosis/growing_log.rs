@@ -23,6 +23,10 @@ pub struct GrowingLog {
     head: Vec<u8>,
     /// Bytes read from the disk, over all looks.
     read: u64,
+    /// Where lines begin, about one per block: the byte, and the line's number.
+    marks: Vec<(u64, u64)>,
+    /// Ends of lines among the bytes taken.
+    line_ends: u64,
 }
 
 impl GrowingLog {
@@ -35,6 +39,8 @@ impl GrowingLog {
             inode: 0,
             head: Vec::new(),
             read: 0,
+            marks: Vec::new(),
+            line_ends: 0,
         }
     }
 
@@ -46,6 +52,26 @@ impl GrowingLog {
     /// Bytes read from the disk so far.
     pub fn bytes_read(&self) -> u64 {
         self.read
+    }
+
+    /// The last line that is known to begin at or before byte `offset`: where,
+    /// and its number from 1.
+    pub fn line_before_byte(&self, offset: u64) -> (u64, u64) {
+        self.mark(self.marks.partition_point(|mark| mark.0 <= offset))
+    }
+
+    /// The last place known to be at or before line `line`: the byte at which
+    /// a line begins, and its number from 1.
+    pub fn place_before_line(&self, line: u64) -> (u64, u64) {
+        self.mark(self.marks.partition_point(|mark| mark.1 <= line))
+    }
+
+    fn mark(&self, behind: usize) -> (u64, u64) {
+        behind
+            .checked_sub(1)
+            .and_then(|index| self.marks.get(index))
+            .copied()
+            .unwrap_or((0, 1))
     }
 
     /// What the log says now; an empty report when there is none. A file that
@@ -84,6 +110,11 @@ impl GrowingLog {
                 break;
             }
             self.extractor.feed(&block[..count]);
+            if let Some(last) = memchr::memrchr(b'\n', &block[..count]) {
+                self.line_ends += memchr::memchr_iter(b'\n', &block[..count]).count() as u64;
+                let begin = self.taken + last as u64 + 1;
+                self.marks.push((begin, self.line_ends + 1));
+            }
             self.taken += count as u64;
             self.read += count as u64;
         }

@@ -3,16 +3,19 @@
 //! [`errortrace`](crate::errortrace) reads bytes; this room knows where they
 //! are: [`Source`] is one log, or one experiment's `experiment.log`,
 //! `error.log` and `state.json` together, [`GrowingLog`] reads on where it
-//! stopped, and [`causes`] groups the failures of many.
+//! stopped, [`causes`] groups the failures of
+//! many, and [`markdown()`] writes a report to paste.
 
 mod causes;
 mod growing_log;
+mod markdown;
 mod source;
 #[cfg(test)]
 mod tests;
 
 pub use causes::{Cause, causes};
 pub use growing_log::GrowingLog;
+pub use markdown::{markdown, printable, seen};
 pub use source::{Source, load};
 
 use std::{

@@ -7,6 +7,7 @@ use std::{fmt, sync::LazyLock};
 
 /// The class of an error, as existing consumers know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
     /// Memory ran out while answering questions or loading for it.
@@ -69,6 +70,7 @@ impl std::str::FromStr for ErrorClass {
 
 /// How sure the class is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Confidence {
     /// A guess from a word or from where it happened; another cause is as likely.

@@ -40,6 +40,8 @@ pub struct Group {
     pub last_seen: Option<Timestamp>,
     /// Line numbers, from 1; bounded.
     pub lines: Vec<u64>,
+    /// When each of `lines` was written, where the log says it.
+    pub times: Vec<Option<Timestamp>>,
     /// Occurrences whose line number was dropped.
     pub lines_dropped: u64,
     /// Ranks that wrote it.
@@ -147,6 +149,7 @@ impl Table {
             first_seen: incident.time,
             last_seen: incident.time,
             lines: vec![incident.line],
+            times: vec![incident.time],
             lines_dropped: 0,
             ranks: incident.rank.into_iter().collect(),
             // Looked up once, when the log is read.
@@ -250,6 +253,7 @@ fn count(group: &mut Group, incident: &Incident, headline: String, max_lines: us
     group.message = bounded(headline);
     if group.lines.len() < max_lines {
         group.lines.push(incident.line);
+        group.times.push(incident.time);
     } else {
         group.lines_dropped += 1;
     }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 /// How a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It ended with an error.
@@ -67,6 +68,7 @@ pub struct Report {
 
 /// An error in the shape that existing consumers read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct ContractError {
     /// First time, RFC 3339; `null` when the log does not say it.
     pub timestamp: Option<String>,
@@ -84,6 +86,7 @@ pub struct ContractError {
 
 /// A frame in the shape that existing consumers read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct ContractFrame {
     /// The file.
     pub file: String,
@@ -97,6 +100,7 @@ pub struct ContractFrame {
 
 /// A traceback in the shape that existing consumers read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct ContractTraceback {
     /// As it stands in the log.
     pub raw: String,
@@ -110,6 +114,7 @@ pub struct ContractTraceback {
 
 /// The analysis in the shape that existing consumers read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Summary {
     /// The class.
     pub error_type: String,
@@ -125,6 +130,7 @@ pub struct Summary {
 
 /// A report in the shape that existing consumers read: these keys, no others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Contract {
     /// The job.
     pub job_id: String,
@@ -313,6 +319,7 @@ impl Report {
                 "module": group.module,
                 "exception_type": group.exception_type,
                 "lines": group.lines,
+                "times": group.times.iter().map(|time| time.map(rfc3339)).collect::<Vec<_>>(),
                 "lines_dropped": group.lines_dropped,
                 "ranks": group.ranks,
                 "class": group.class,

@@ -1,6 +1,11 @@
 use super::{
-    ServeOptions, diagnoses::Diagnoses, events, experiments, failures, guard, place::Place,
-    problem::Problem, studies, window,
+    JobsDatabase, ServeOptions,
+    diagnoses::Diagnoses,
+    events, experiments, failures, guard, openapi, panel,
+    place::Place,
+    problem::Problem,
+    prometheus::{self, Requests},
+    studies, window,
 };
 use axum::{Router, middleware, routing::get};
 use std::{
@@ -11,12 +16,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::artifacts::{self, StudyHealth};
 
 /// Requests that read files at one time; more wait.
 const READERS: usize = 8;
+
+/// Streams of events at one time.
+const STREAMS: usize = 64;
 
 /// No answer takes longer.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,19 +34,29 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// again and again for a page that polls.
 const FRESH: Duration = Duration::from_millis(500);
 
+/// A look that takes longer is had again behind the back of who asks: it is
+/// answered with the last one.
+const SLOW: Duration = Duration::from_millis(20);
+
 /// What all requests share.
 pub struct App {
     pub place: Place,
     pub guard: guard::Guard,
     pub diagnoses: Diagnoses,
+    pub jobs: Option<JobsDatabase>,
+    pub requests: Requests,
     looks: Mutex<HashMap<PathBuf, Look>>,
     readers: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     stop: watch::Sender<bool>,
 }
 
 struct Look {
     health: Arc<StudyHealth>,
     until: Instant,
+    took: Duration,
+    /// Somebody has another one.
+    renewing: bool,
 }
 
 impl App {
@@ -47,8 +65,11 @@ impl App {
             place: Place::new(&options.root)?,
             guard: guard::Guard::new(options.token, address, options.allowed_hosts),
             diagnoses: Diagnoses::default(),
+            jobs: options.jobs,
+            requests: Requests::new(),
             looks: Mutex::default(),
             readers: Arc::new(Semaphore::new(READERS)),
+            streams: Arc::new(Semaphore::new(STREAMS)),
             stop: watch::Sender::new(false),
         }))
     }
@@ -62,21 +83,36 @@ impl App {
         self.stop.subscribe()
     }
 
+    /// Leave to hold a stream of events open.
+    pub fn stream_permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.streams)
+            .try_acquire_owned()
+            .map_err(|_| Problem::busy(format!("{STREAMS} streams of events are open already")))
+    }
+
     pub fn router(self: Arc<Self>) -> Router {
         Router::new()
-            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/", get(panel::page))
+            .route("/static/{file}", get(panel::file))
+            .route("/healthz", get(openapi::healthz))
+            .route("/metrics", get(prometheus::metrics))
+            .route("/api/openapi.json", get(openapi::openapi))
             .route("/api/studies", get(studies::list))
             .route("/api/studies/{study}", get(studies::one))
             .route("/api/studies/{study}/experiments", get(experiments::list))
             .route("/api/experiments/{id}", get(experiments::one))
             .route("/api/experiments/{id}/errors", get(failures::details))
+            .route("/api/experiments/{id}/report", get(failures::report))
             .route(
                 "/api/experiments/{id}/predictions",
                 get(experiments::predictions),
             )
             .route("/api/experiments/{id}/log", get(window::log))
             .route("/api/training/{job}/errors", get(failures::contract))
-            .route("/api/training/local/{job}/errors", get(failures::contract))
+            .route(
+                "/api/training/local/{job}/errors",
+                get(failures::local_contract),
+            )
             .route("/api/events", get(events::stream))
             .fallback(|| async { Problem::not_found("there is nothing at this path") })
             .method_not_allowed_fallback(|| async { Problem::read_only() })
@@ -84,22 +120,48 @@ impl App {
                 Arc::clone(&self),
                 guard::check,
             ))
+            .layer(middleware::from_fn_with_state(
+                Arc::clone(&self),
+                prometheus::count,
+            ))
             .with_state(self)
     }
 
     /// How the study in `directory` stands, as of not long ago.
-    pub fn look(&self, directory: &Path) -> Result<Arc<StudyHealth>, Problem> {
-        let begun = Instant::now();
-        {
-            let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(look) = looks.get(directory).filter(|look| look.until > begun) {
+    pub fn look(self: &Arc<Self>, directory: &Path) -> Result<Arc<StudyHealth>, Problem> {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(look) = looks.get_mut(directory) {
+            let is_fresh = look.until > Instant::now();
+            if !is_fresh && look.took > SLOW && !look.renewing {
+                look.renewing = true;
+                let (app, directory) = (Arc::clone(self), directory.to_owned());
+                tokio::task::spawn_blocking(move || {
+                    // Who asks next meets the error.
+                    if app.renew(&directory).is_err() {
+                        let looks = app.looks.lock();
+                        looks
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .remove(&directory);
+                    }
+                });
+            }
+            if is_fresh || look.took > SLOW {
                 return Ok(Arc::clone(&look.health));
             }
         }
+        drop(looks);
+        self.renew(directory)
+    }
+
+    fn renew(&self, directory: &Path) -> Result<Arc<StudyHealth>, Problem> {
+        let begun = Instant::now();
         let health = Arc::new(artifacts::scan(directory, false).map_err(Problem::internal)?);
+        let took = begun.elapsed();
         let look = Look {
             health: Arc::clone(&health),
-            until: Instant::now() + FRESH.max(4 * begun.elapsed()),
+            until: Instant::now() + FRESH.max(4 * took),
+            took,
+            renewing: false,
         };
         self.looks
             .lock()
@@ -111,7 +173,7 @@ impl App {
     /// Does something with files, away from the threads that answer.
     pub async fn read<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+        work: impl FnOnce(&Arc<Self>) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let app = Arc::clone(self);
         let done = async move {

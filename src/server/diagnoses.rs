@@ -59,6 +59,27 @@ impl Diagnoses {
         })
     }
 
+    /// What the log `path` said when it was last read; `None` when that is
+    /// not known.
+    pub fn known(&self, path: &Path) -> Option<Arc<Source>> {
+        let entry = self.kept(path)?;
+        let entry = entry.try_lock().ok()?;
+        entry.source.clone()
+    }
+
+    /// A place in the log `path` where a line begins, and its number: near
+    /// what `near` finds, where the log was read; else its first line.
+    pub fn place(&self, path: &Path, near: impl Fn(&GrowingLog) -> (u64, u64)) -> (u64, u64) {
+        self.kept(path)
+            .and_then(|entry| entry.try_lock().ok().map(|entry| near(&entry.log)))
+            .unwrap_or((0, 1))
+    }
+
+    fn kept(&self, path: &Path) -> Option<Arc<Mutex<Entry>>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entries.get(path).cloned()
+    }
+
     fn read(
         &self,
         path: PathBuf,

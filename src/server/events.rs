@@ -1,6 +1,8 @@
-use super::{app::App, problem::Problem};
+#![allow(unused_qualifications, reason = "utoipa writes out every name")]
+
+use super::{app::App, asked::Asked, problem::Problem};
 use axum::{
-    extract::{Query, State},
+    extract::State,
     http::HeaderMap,
     response::sse::{Event, KeepAlive, Sse},
 };
@@ -15,6 +17,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use utoipa::IntoParams;
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 
@@ -30,16 +33,23 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const BLOCK: u64 = 256 << 10;
 
 /// Events of which studies.
-#[derive(Debug, Deserialize)]
-pub struct Wanted {
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct WantedEvents {
+    /// Only this study's.
     study: Option<String>,
 }
 
 /// Server-sent events: each line that is appended to an `events.jsonl`, with
 /// its study; from now on, or from behind `Last-Event-ID`.
+#[utoipa::path(
+    get, path = "/api/events", tag = "events",
+    params(WantedEvents, ("Last-Event-ID" = Option<String>, Header, description = "Go on behind this event.")),
+    responses((status = 200, content_type = "text/event-stream", body = String), Problem)
+)]
 pub async fn stream(
     State(app): State<Arc<App>>,
-    Query(wanted): Query<Wanted>,
+    Asked(wanted): Asked<WantedEvents>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let last = headers
@@ -51,9 +61,11 @@ pub async fn stream(
     if let Some(study) = wanted.study.clone() {
         app.read(move |app| app.place.study(&study)).await?;
     }
+    let permit = app.stream_permit()?;
     let (sender, receiver) = mpsc::channel(64);
     let mut stopping = app.stopping();
     tokio::spawn(async move {
+        let _permit = permit;
         let mut tails = Tails {
             wanted: wanted.study,
             last,
@@ -97,7 +109,7 @@ struct Tails {
 }
 
 impl Tails {
-    fn look(&mut self, app: &App) -> Vec<Event> {
+    fn look(&mut self, app: &Arc<App>) -> Vec<Event> {
         if self.looks.is_multiple_of(LOOKS_PER_SEARCH) {
             self.find(app);
         }
@@ -110,7 +122,7 @@ impl Tails {
         events
     }
 
-    fn find(&mut self, app: &App) {
+    fn find(&mut self, app: &Arc<App>) {
         let first = self.looks == 0;
         for (study, path) in app.place.studies().unwrap_or_default() {
             if self.wanted.as_ref().is_some_and(|wanted| *wanted != study)

@@ -1,38 +1,152 @@
+#![allow(unused_qualifications, reason = "utoipa writes out every name")]
+
 use super::{
     app::App,
+    asked::{Asked, Named},
     page::{Page, Paging},
     problem::Problem,
 };
 use crate::{
     artifacts::{ExperimentDir, Health},
-    domain::{Phase, Prediction},
+    domain::{FailureClass, Phase, Prediction},
     errortrace::Status,
 };
-use axum::{
-    Json,
-    extract::{Path, Query, State},
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    fs,
+    path::{Path as FilePath, PathBuf},
+    sync::Arc,
 };
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use std::{cmp::Ordering, fs, path::Path as FilePath, sync::Arc};
+use utoipa::{IntoParams, ToSchema};
+
+/// A log of more bytes is not parsed only to count its errors in a table.
+const COUNTED: u64 = 4 << 20;
 
 /// What of a study's experiments is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Selection {
-    phase: Option<String>,
+    phase: Option<Wanted>,
     /// Part of the name or of the error.
     q: Option<String>,
-    sort: Option<String>,
-    order: Option<String>,
+    sort: Option<Sort>,
+    order: Option<Order>,
+    /// From 1.
+    #[param(minimum = 1)]
     page: Option<usize>,
+    #[param(minimum = 1, maximum = 500)]
     per_page: Option<usize>,
 }
 
+/// How experiments stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Wanted {
+    Init,
+    Generating,
+    Generated,
+    ComputingMetrics,
+    Complete,
+    Failed,
+    /// A signal ended it.
+    Interrupted,
+    /// A live process is at it.
+    Running,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Sort {
+    Name,
+    Phase,
+    Progress,
+    Errors,
+    Updated,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Order {
+    Asc,
+    Desc,
+}
+
+/// An experiment as a row of a table.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Row {
+    /// `study/name`; what paths call it.
+    id: String,
+    study: String,
+    name: String,
+    phase: Option<&'static str>,
+    status: Status,
+    /// A signal ended its last attempt.
+    interrupted: bool,
+    /// A live process is at it.
+    live: bool,
+    /// Questions with an answer.
+    answered: usize,
+    total: usize,
+    failed_questions: usize,
+    #[schema(value_type = Option<String>)]
+    failure_class: Option<FailureClass>,
+    /// The first line of its error.
+    error: Option<String>,
+    /// Different errors in its log; null when nobody counted them yet.
+    error_count: Option<usize>,
+    /// RFC 3339.
+    last_progress: Option<String>,
+    owner: Option<String>,
+    attempt: u32,
+    metrics: BTreeMap<String, f64>,
+    model: Option<String>,
+    #[schema(value_type = Option<String>)]
+    quantization: Value,
+    #[schema(value_type = Option<String>)]
+    dataset: Value,
+    #[schema(value_type = Option<String>)]
+    prompt: Value,
+    #[schema(value_type = Option<String>)]
+    retriever: Value,
+    #[schema(value_type = Option<usize>)]
+    top_k: Value,
+}
+
+/// All that is known about an experiment.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Experiment {
+    #[serde(flatten)]
+    row: Row,
+    /// `metadata.json`.
+    metadata: Value,
+    /// `state.json`.
+    state: Value,
+    /// What its directory says and is not so.
+    lies: Vec<String>,
+    /// What `ragicamp resume` would do with it.
+    next_step: String,
+    advice: Option<String>,
+    /// The bytes of its files; null where there is none.
+    files: BTreeMap<&'static str, Option<u64>>,
+    /// Its directory.
+    path: String,
+}
+
+/// The experiments of a study.
+#[utoipa::path(
+    get, path = "/api/studies/{study}/experiments", tag = "studies",
+    params(("study" = String, Path, description = "A study's id, percent-encoded."), Selection),
+    responses((status = 200, body = Page<Row>), Problem)
+)]
 pub async fn list(
     State(app): State<Arc<App>>,
-    Path(study): Path<String>,
-    Query(selection): Query<Selection>,
-) -> Result<Json<Page<Value>>, Problem> {
+    Named(study): Named,
+    Asked(selection): Asked<Selection>,
+) -> Result<Json<Page<Row>>, Problem> {
     app.read(move |app| {
         let path = app.place.study(&study)?;
         let health = app.look(&path)?;
@@ -41,116 +155,115 @@ pub async fn list(
             .iter()
             .filter(|experiment| selection.wants(experiment))
             .collect();
-        selection.sort(&mut found)?;
-        let paging: Paging = selection.paging();
+        selection.sort(&mut found);
+        let paging = Paging::new(selection.page, selection.per_page);
         let page = paging.of(found.into_iter())?;
-        Ok(Json(Page {
-            items: page
-                .items
-                .into_iter()
-                .map(|health| row(&study, health))
-                .collect(),
-            page: page.page,
-            per_page: page.per_page,
-            total: page.total,
-        }))
+        Ok(Json(page.map(|health| Row::of(app, &study, health))))
     })
     .await
 }
 
 impl Selection {
-    fn paging(&self) -> Paging {
-        Paging::new(self.page, self.per_page)
-    }
-
     fn wants(&self, health: &Health) -> bool {
-        let phase = match (&self.phase, health.phase) {
-            (None, _) => true,
-            (Some(wanted), _) if wanted == "interrupted" => health.interrupted,
-            (Some(wanted), _) if wanted == "running" => health.owner.is_some(),
-            (Some(wanted), Some(phase)) => wanted == phase.as_str(),
-            (Some(_), None) => false,
-        };
+        let phase = self.phase.is_none_or(|wanted| wanted.is(health));
         let text = self.q.as_deref().unwrap_or_default().to_lowercase();
         let error = health.error.as_deref().unwrap_or_default();
         phase
             && (health.name.to_lowercase().contains(&text) || error.to_lowercase().contains(&text))
     }
 
-    fn sort(&self, found: &mut [&Health]) -> Result<(), Problem> {
-        let by: fn(&Health, &Health) -> Ordering = match self.sort.as_deref() {
-            // As they come.
-            None | Some("name") => |a, b| a.name.cmp(&b.name),
-            Some("phase") => |a, b| a.phase.map(Phase::as_str).cmp(&b.phase.map(Phase::as_str)),
-            Some("progress") => |a, b| {
+    fn sort(&self, found: &mut [&Health]) {
+        let by: fn(&Health, &Health) -> Ordering = match self.sort.unwrap_or(Sort::Name) {
+            Sort::Name => |a, b| a.name.cmp(&b.name),
+            Sort::Phase => |a, b| a.phase.map(Phase::as_str).cmp(&b.phase.map(Phase::as_str)),
+            Sort::Progress => |a, b| {
                 let share = |health: &Health| health.answered as f64 / health.total.max(1) as f64;
                 share(a).total_cmp(&share(b))
             },
-            Some("errors") => |a, b| a.failed_questions.cmp(&b.failed_questions),
-            Some("updated") => |a, b| a.last_progress.cmp(&b.last_progress),
-            Some(other) => {
-                return Err(Problem::bad_request(format!(
-                    "sort '{other}' is not known; use name, phase, progress, errors or updated"
-                )));
-            }
+            Sort::Errors => |a, b| a.failed_questions.cmp(&b.failed_questions),
+            Sort::Updated => |a, b| a.last_progress.cmp(&b.last_progress),
         };
-        let descending = match self.order.as_deref() {
-            None | Some("asc") => false,
-            Some("desc") => true,
-            Some(other) => {
-                return Err(Problem::bad_request(format!(
-                    "order '{other}' is not known; use asc or desc"
-                )));
-            }
-        };
+        let descending = self.order == Some(Order::Desc);
         // Stable, so that equals stay in the order of their names.
         found.sort_by(|a, b| if descending { by(b, a) } else { by(a, b) });
-        Ok(())
     }
 }
 
+impl Wanted {
+    fn is(self, health: &Health) -> bool {
+        match self {
+            Self::Init => health.phase == Some(Phase::Init),
+            Self::Generating => health.phase == Some(Phase::Generating),
+            Self::Generated => health.phase == Some(Phase::Generated),
+            Self::ComputingMetrics => health.phase == Some(Phase::ComputingMetrics),
+            Self::Complete => health.phase == Some(Phase::Complete),
+            Self::Failed => health.phase == Some(Phase::Failed),
+            Self::Interrupted => health.interrupted,
+            Self::Running => health.owner.is_some(),
+        }
+    }
+}
+
+/// One experiment.
+#[utoipa::path(
+    get, path = "/api/experiments/{id}", tag = "experiments",
+    params(("id" = String, Path, description = "`study/experiment` percent-encoded, or the experiment's name where only one study has it.")),
+    responses((status = 200, body = Experiment), Problem)
+)]
 pub async fn one(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
+    Named(id): Named,
+) -> Result<Json<Experiment>, Problem> {
     app.read(move |app| {
         let (study, path) = app.place.experiment(app, &id)?;
         let health = crate::artifacts::examine(&ExperimentDir::new(&path), false)
             .ok_or_else(|| Problem::not_found(format!("there is no experiment '{id}'")))?;
-        let mut answer = row(&study, &health);
-        let lies: Vec<String> = health.lies.iter().map(ToString::to_string).collect();
-        let size = |name: &str| fs::metadata(path.join(name)).ok().map(|file| file.len());
-        answer["metadata"] = json_of(&path.join("metadata.json"));
-        answer["state"] = json_of(&path.join("state.json"));
-        answer["lies"] = lies.into();
-        answer["next_step"] = health.what_resume_does.to_string().into();
-        answer["advice"] = health.advice.into();
-        answer["files"] = json!({
-            "experiment.log": size("experiment.log"),
-            "error.log": size("error.log"),
-            "predictions.json": size("predictions.json"),
-        });
-        Ok(Json(answer))
+        let size = |name: &'static str| {
+            let bytes = fs::metadata(path.join(name)).ok().map(|file| file.len());
+            (name, bytes)
+        };
+        Ok(Json(Experiment {
+            row: Row::of(app, &study, &health),
+            metadata: json_of(&path.join("metadata.json")),
+            state: json_of(&path.join("state.json")),
+            lies: health.lies.iter().map(ToString::to_string).collect(),
+            next_step: health.what_resume_does.to_string(),
+            advice: health.advice,
+            files: ["experiment.log", "error.log", "predictions.json"]
+                .map(size)
+                .into(),
+            path: path.display().to_string(),
+        }))
     })
     .await
 }
 
 /// Which predictions of an experiment are asked for.
-#[derive(Debug, Deserialize)]
-pub struct Wanted {
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct WantedPredictions {
     /// Only questions without an answer.
     #[serde(default)]
     failed: bool,
     /// Part of the question or of the answer.
     q: Option<String>,
+    /// From 1.
+    #[param(minimum = 1)]
     page: Option<usize>,
+    #[param(minimum = 1, maximum = 500)]
     per_page: Option<usize>,
 }
 
+/// What an experiment answered: records of predictions.json.
+#[utoipa::path(
+    get, path = "/api/experiments/{id}/predictions", tag = "experiments",
+    params(("id" = String, Path, description = "As above."), WantedPredictions),
+    responses((status = 200, body = Page<Value>), Problem)
+)]
 pub async fn predictions(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    Query(wanted): Query<Wanted>,
+    Named(id): Named,
+    Asked(wanted): Asked<WantedPredictions>,
 ) -> Result<Json<Page<Prediction>>, Problem> {
     app.read(move |app| {
         let (_, path) = app.place.experiment(app, &id)?;
@@ -193,48 +306,60 @@ pub fn status(health: &Health) -> Status {
     }
 }
 
-/// An experiment as a row of a table.
-fn row(study: &str, health: &Health) -> Value {
-    let results = json_of(&health.path.join("results.json"));
-    let metadata = json_of(&health.path.join("metadata.json"));
-    let mut metrics = Map::new();
-    if let Some(Value::Object(known)) = results.get("metrics") {
-        metrics.extend(
-            known
-                .iter()
-                .filter(|(_, value)| value.is_number())
-                .map(|(name, value)| (name.clone(), value.clone())),
-        );
+impl Row {
+    fn of(app: &Arc<App>, study: &str, health: &Health) -> Self {
+        let results = json_of(&health.path.join("results.json"));
+        let metadata = json_of(&health.path.join("metadata.json"));
+        let metrics = results["metrics"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)))
+            .collect();
+        let spec = &metadata["spec"];
+        let model = match (&spec["model"]["provider"], &spec["model"]["name"]) {
+            (Value::String(provider), Value::String(name)) => Some(format!("{provider}:{name}")),
+            _ => None,
+        };
+        let text = |value: &Value| value.as_str().map_or(Value::Null, Into::into);
+        Self {
+            id: format!("{study}/{}", health.name),
+            study: study.to_owned(),
+            name: health.name.clone(),
+            phase: health.phase.map(Phase::as_str),
+            status: status(health),
+            interrupted: health.interrupted,
+            live: health.owner.is_some(),
+            answered: health.answered,
+            total: health.total,
+            failed_questions: health.failed_questions,
+            failure_class: health.failure_class,
+            error: health.error.clone(),
+            error_count: error_count(app, &health.path),
+            last_progress: health.last_progress.clone(),
+            owner: health.owner.clone(),
+            attempt: health.attempt,
+            metrics,
+            model,
+            quantization: text(&spec["quantization"]),
+            dataset: text(&spec["dataset"]["name"]),
+            prompt: text(&spec["prompt"]["name"]),
+            retriever: text(&spec["retriever"]["name"]),
+            top_k: spec["top_k"].as_u64().map_or(Value::Null, Into::into),
+        }
     }
-    let spec = &metadata["spec"];
-    let model = match (&spec["model"]["provider"], &spec["model"]["name"]) {
-        (Value::String(provider), Value::String(name)) => Some(format!("{provider}:{name}")),
-        _ => None,
+}
+
+/// Different errors in the logs of the experiment in `directory`.
+fn error_count(app: &Arc<App>, directory: &FilePath) -> Option<usize> {
+    let log: PathBuf = directory.join("experiment.log");
+    let bytes = fs::metadata(&log).map_or(0, |file| file.len());
+    let source = if bytes <= COUNTED && app.place.holds(directory) {
+        app.diagnoses.experiment(directory).ok()
+    } else {
+        app.diagnoses.known(&log)
     };
-    json!({
-        "id": format!("{study}/{}", health.name),
-        "study": study,
-        "name": health.name,
-        "phase": health.phase.map(Phase::as_str),
-        "status": status(health),
-        "interrupted": health.interrupted,
-        "live": health.owner.is_some(),
-        "answered": health.answered,
-        "total": health.total,
-        "failed_questions": health.failed_questions,
-        "failure_class": health.failure_class,
-        "error": health.error,
-        "last_progress": health.last_progress,
-        "owner": health.owner,
-        "attempt": health.attempt,
-        "metrics": metrics,
-        "model": model,
-        "quantization": spec["quantization"],
-        "dataset": spec["dataset"]["name"],
-        "prompt": spec["prompt"]["name"],
-        "retriever": spec["retriever"]["name"],
-        "top_k": spec["top_k"],
-    })
+    source.map(|source| source.report.errors().count())
 }
 
 /// The file's content; null when there is none that can be read.

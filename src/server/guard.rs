@@ -81,10 +81,18 @@ impl Guard {
     }
 }
 
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || headers
+            .get(header::CONTENT_LENGTH)
+            .is_some_and(|length| length != "0")
+}
+
 pub async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let guard = &app.guard;
     let path = request.uri().path();
-    let is_api = path.starts_with("/api/");
+    // The panel's own files tell nothing; what they ask for carries the token.
+    let is_api = path.starts_with("/api/") || path == "/metrics";
     let refused = if !guard.knows_host(request.uri(), request.headers()) {
         Some(Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
@@ -99,6 +107,8 @@ pub async fn check(State(app): State<Arc<App>>, request: Request, next: Next) ->
         Some(Problem::read_only())
     } else if is_api && !guard.knows_token(request.headers()) {
         Some(Problem::unauthorized())
+    } else if has_body(request.headers()) {
+        Some(Problem::too_large())
     } else {
         None
     };

@@ -1,24 +1,35 @@
 //! The HTTP API over a directory of studies: how they stand, what failed and
-//! why, and what happens now. It only ever reads.
+//! why, and what happens now; and the web panel that shows it. It only ever
+//! reads.
 //!
 //! [`serve`] is the way in. A request passes `guard` (host, origin, method,
 //! token), finds what it names through `place`, which never leads out of the
 //! directory, and is answered by the room's file of that name: `studies`,
 //! `experiments`, `failures`, `window` (of a log), `events`. Files are read on
 //! threads of their own, of which there are only so many. Whatever goes wrong
-//! is a `problem` (RFC 9457).
+//! is a `problem` (RFC 9457). `openapi` describes all of it from the code that
+//! answers, `prometheus` counts it, and `panel` is the page: plain modules of
+//! JavaScript in `panel/`, served as they are.
 
 mod app;
+mod asked;
+mod connections;
 mod diagnoses;
 mod events;
 mod experiments;
 mod failures;
 mod guard;
+mod jobs;
+mod openapi;
 mod page;
+mod panel;
 mod place;
 mod problem;
+mod prometheus;
 mod studies;
 mod window;
+
+pub use jobs::{JobsDatabase, JobsError};
 
 use app::App;
 use std::{
@@ -40,6 +51,8 @@ pub struct ServeOptions {
     /// Names by which requests may call this server, beside the address
     /// itself and the names of this machine's loopback.
     pub allowed_hosts: Vec<String>,
+    /// What else knows training jobs.
+    pub jobs: Option<JobsDatabase>,
 }
 
 /// Why nothing is served. Each message is one sentence.
@@ -94,13 +107,12 @@ pub fn serve(
         let app = App::new(options, address)?;
         let stop = app.stop_sender();
         listening(address);
-        axum::serve(listener, app.router())
-            .with_graceful_shutdown(async move {
-                signal().await;
-                // Streams of events have no end of their own.
-                stop.send_replace(true);
-            })
-            .await?;
+        connections::serve(listener, app.router(), async move {
+            signal().await;
+            // Streams of events have no end of their own.
+            stop.send_replace(true);
+        })
+        .await?;
         Ok(())
     })
 }

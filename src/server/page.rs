@@ -1,5 +1,6 @@
 use super::problem::Problem;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Items of a page, unless asked for otherwise, and at most.
 const DEFAULT: usize = 50;
@@ -13,7 +14,7 @@ pub struct Paging {
 }
 
 /// A part of a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
     pub page: usize,
@@ -49,5 +50,17 @@ impl Paging {
             per_page,
             total,
         })
+    }
+}
+
+impl<T> Page<T> {
+    /// The same page of other things.
+    pub fn map<U>(self, of: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(of).collect(),
+            page: self.page,
+            per_page: self.per_page,
+            total: self.total,
+        }
     }
 }

@@ -1,8 +1,13 @@
-use super::{app::App, problem::Problem};
+use super::{
+    app::App,
+    jobs::{JobLog, JobRow},
+    problem::Problem,
+};
 use crate::artifacts::{self, ExperimentDir};
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// The directory that is served. Nothing that a request says becomes a path:
@@ -16,8 +21,8 @@ pub struct Place {
 pub enum Job {
     /// An experiment's directory.
     Experiment(PathBuf),
-    /// The log of a training job.
-    Log(PathBuf),
+    /// A training job: its log, and what a database knows of it; one of them.
+    Training(Option<JobLog>, Option<JobRow>),
 }
 
 impl Place {
@@ -64,7 +69,7 @@ impl Place {
     }
 
     /// `study/experiment`, or an experiment's name that only one study has.
-    pub fn experiment(&self, app: &App, id: &str) -> Result<(String, PathBuf), Problem> {
+    pub fn experiment(&self, app: &Arc<App>, id: &str) -> Result<(String, PathBuf), Problem> {
         if let Some((study, name)) = id.rsplit_once('/') {
             let missing = || Problem::not_found(format!("there is no experiment '{id}'"));
             let path = self.study(study).map_err(|_| missing())?;
@@ -96,7 +101,7 @@ impl Place {
 
     fn experiment_in(
         &self,
-        app: &App,
+        app: &Arc<App>,
         study: &Path,
         name: &str,
     ) -> Result<Option<PathBuf>, Problem> {
@@ -109,13 +114,25 @@ impl Place {
             .filter(|path| self.holds(path) && ExperimentDir::new(path).exists()))
     }
 
-    /// An experiment, or a `logs/job_{id}.log` in the root or in a directory
-    /// right below it.
-    pub fn job(&self, app: &App, id: &str) -> Result<Job, Problem> {
+    /// An experiment; or a training job with a `logs/job_{id}.log` in the root
+    /// or in a directory right below it, or a row in the database of jobs.
+    pub fn job(&self, app: &Arc<App>, id: &str) -> Result<Job, Problem> {
         let missing = match self.experiment(app, id) {
             Ok((_, path)) => return Ok(Job::Experiment(path)),
             Err(problem) => problem,
         };
+        let log = self.log_of(id)?;
+        let row = match &app.jobs {
+            Some(jobs) => jobs.job(id)?,
+            None => None,
+        };
+        if log.is_none() && row.is_none() {
+            return Err(missing);
+        }
+        Ok(Job::Training(log, row))
+    }
+
+    fn log_of(&self, id: &str) -> Result<Option<JobLog>, Problem> {
         let wanted = format!("job_{id}.log");
         let mut places = vec![self.root.clone()];
         places.extend(
@@ -131,10 +148,10 @@ impl Place {
             for entry in entries.flatten() {
                 let path = entry.path();
                 if *entry.file_name() == *wanted && path.is_file() && self.holds(&path) {
-                    return Ok(Job::Log(path));
+                    return Ok(Some(JobLog(path)));
                 }
             }
         }
-        Err(missing)
+        Ok(None)
     }
 }

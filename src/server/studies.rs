@@ -1,23 +1,20 @@
-use super::{app::App, problem::Problem};
+use super::{app::App, asked::Named, problem::Problem};
 use crate::{
     artifacts::{Health, StudyDir, StudyHealth},
     diagnosis::{Cause, causes},
     domain::Phase,
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use serde::Serialize;
-use serde_json::{Value, json};
 use std::{path::Path as FilePath, sync::Arc};
+use utoipa::ToSchema;
 
 /// Names of experiments told per cause.
 const NAMES_PER_CAUSE: usize = 50;
 
 /// Experiments by how they stand.
-#[derive(Debug, Default, Serialize)]
-struct Counts {
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct Counts {
     complete: usize,
     failed: usize,
     running: usize,
@@ -26,27 +23,80 @@ struct Counts {
     computing_metrics: usize,
 }
 
-pub async fn list(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
-    let studies = app
-        .read(|app| {
-            app.place
-                .studies()?
-                .into_iter()
-                .map(|(id, path)| Ok(study(&id, &path, &*app.look(&path)?)))
-                .collect::<Result<Vec<_>, Problem>>()
-        })
-        .await?;
-    Ok(Json(json!({ "studies": studies })))
+/// A study, in short.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Study {
+    /// Its directory below the one that is served; what paths call it.
+    id: String,
+    name: String,
+    description: Option<String>,
+    path: String,
+    /// Experiments in its grid.
+    experiments: usize,
+    counts: Counts,
+    /// Questions with an answer, over all experiments.
+    answered: usize,
+    total: usize,
+    failed_questions: usize,
+    /// RFC 3339.
+    last_progress: Option<String>,
+    /// Whether a live process is at it.
+    live: bool,
 }
 
+/// All studies.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Studies {
+    studies: Vec<Study>,
+}
+
+/// A study, and why experiments of it failed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StudyInFull {
+    #[serde(flatten)]
+    study: Study,
+    /// The most frequent first.
+    causes: Vec<StudyCause>,
+}
+
+/// One cause of failures.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StudyCause {
+    /// Names at most 50 of its experiments.
+    #[serde(flatten)]
+    cause: Cause,
+    /// How many there are.
+    experiment_count: usize,
+}
+
+/// Every study below the directory that is served.
+#[utoipa::path(get, path = "/api/studies", tag = "studies", responses((status = 200, body = Studies), Problem))]
+pub async fn list(State(app): State<Arc<App>>) -> Result<Json<Studies>, Problem> {
+    app.read(|app| {
+        let studies = app
+            .place
+            .studies()?
+            .into_iter()
+            .map(|(id, path)| Ok(Study::of(&id, &path, &*app.look(&path)?)))
+            .collect::<Result<Vec<_>, Problem>>()?;
+        Ok(Json(Studies { studies }))
+    })
+    .await
+}
+
+/// One study, with the causes of its failures.
+#[utoipa::path(
+    get, path = "/api/studies/{study}", tag = "studies",
+    params(("study" = String, Path, description = "A study's id, percent-encoded.")),
+    responses((status = 200, body = StudyInFull), Problem)
+)]
 pub async fn one(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
+    Named(id): Named,
+) -> Result<Json<StudyInFull>, Problem> {
     app.read(move |app| {
         let path = app.place.study(&id)?;
         let health = app.look(&path)?;
-        let mut answer = study(&id, &path, &health);
         // Only what failed is read: its logs say why.
         let failed: Vec<_> = health
             .experiments
@@ -54,59 +104,84 @@ pub async fn one(
             .filter(|health| health.phase == Some(Phase::Failed) && app.place.holds(&health.path))
             .filter_map(|health| app.diagnoses.experiment(&health.path).ok())
             .collect();
-        let causes: Vec<Value> = causes(failed.iter().map(|source| &**source))
-            .into_iter()
-            .map(cause)
-            .collect();
-        answer["causes"] = causes.into();
-        Ok(Json(answer))
+        Ok(Json(StudyInFull {
+            study: Study::of(&id, &path, &health),
+            causes: causes(failed.iter().map(|source| &**source))
+                .into_iter()
+                .map(StudyCause::of)
+                .collect(),
+        }))
     })
     .await
 }
 
-fn cause(mut cause: Cause) -> Value {
-    let experiments = cause.names.len();
-    cause.names.truncate(NAMES_PER_CAUSE);
-    let mut value = serde_json::to_value(cause).unwrap_or_default();
-    value["experiment_count"] = experiments.into();
-    value
+impl StudyCause {
+    fn of(mut cause: Cause) -> Self {
+        let experiment_count = cause.names.len();
+        cause.names.truncate(NAMES_PER_CAUSE);
+        Self {
+            cause,
+            experiment_count,
+        }
+    }
 }
 
-fn study(id: &str, path: &FilePath, health: &StudyHealth) -> Value {
-    let mut counts = Counts {
-        waiting: health.not_started.len(),
-        ..Counts::default()
-    };
-    for experiment in &health.experiments {
-        *counts.of(experiment) += 1;
+impl Study {
+    pub fn of(id: &str, path: &FilePath, health: &StudyHealth) -> Self {
+        let sum = |of: fn(&Health) -> usize| -> usize { health.experiments.iter().map(of).sum() };
+        let description = StudyDir::at(path)
+            .read_manifest()
+            .ok()
+            .flatten()
+            .and_then(|manifest| manifest.get("description")?.as_str().map(str::to_owned));
+        Self {
+            id: id.to_owned(),
+            name: health.study.clone(),
+            description,
+            path: path.display().to_string(),
+            experiments: health.experiments.len() + health.not_started.len(),
+            counts: Counts::of(health),
+            answered: sum(|experiment| experiment.answered),
+            total: sum(|experiment| experiment.total),
+            failed_questions: sum(|experiment| experiment.failed_questions),
+            last_progress: health
+                .experiments
+                .iter()
+                .filter_map(|experiment| experiment.last_progress.clone())
+                .max(),
+            live: health
+                .experiments
+                .iter()
+                .any(|experiment| experiment.owner.is_some()),
+        }
     }
-    let sum = |of: fn(&Health) -> usize| -> usize { health.experiments.iter().map(of).sum() };
-    let description = StudyDir::at(path)
-        .read_manifest()
-        .ok()
-        .flatten()
-        .and_then(|manifest| manifest.get("description")?.as_str().map(str::to_owned));
-    json!({
-        "id": id,
-        "name": health.study,
-        "description": description,
-        "path": path,
-        "experiments": health.experiments.len() + health.not_started.len(),
-        "counts": counts,
-        "answered": sum(|experiment| experiment.answered),
-        "total": sum(|experiment| experiment.total),
-        "failed_questions": sum(|experiment| experiment.failed_questions),
-        "last_progress": health
-            .experiments
-            .iter()
-            .filter_map(|experiment| experiment.last_progress.as_deref())
-            .max(),
-        "live": health.experiments.iter().any(|experiment| experiment.owner.is_some()),
-    })
 }
 
 impl Counts {
-    fn of(&mut self, health: &Health) -> &mut usize {
+    pub fn of(health: &StudyHealth) -> Self {
+        let mut counts = Self {
+            waiting: health.not_started.len(),
+            ..Self::default()
+        };
+        for experiment in &health.experiments {
+            *counts.place(experiment) += 1;
+        }
+        counts
+    }
+
+    /// Each count with its name.
+    pub fn named(&self) -> [(&'static str, usize); 6] {
+        [
+            ("complete", self.complete),
+            ("failed", self.failed),
+            ("running", self.running),
+            ("interrupted", self.interrupted),
+            ("waiting", self.waiting),
+            ("computing_metrics", self.computing_metrics),
+        ]
+    }
+
+    fn place(&mut self, health: &Health) -> &mut usize {
         match health.phase {
             Some(Phase::Complete) => &mut self.complete,
             Some(Phase::Failed) => &mut self.failed,

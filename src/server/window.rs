@@ -1,8 +1,11 @@
-use super::{app::App, problem::Problem};
-use axum::{
-    Json,
-    extract::{Path, Query, State},
+#![allow(unused_qualifications, reason = "utoipa writes out every name")]
+
+use super::{
+    app::App,
+    asked::{Asked, Named},
+    problem::Problem,
 };
+use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
@@ -10,26 +13,51 @@ use std::{
     path::Path as FilePath,
     sync::Arc,
 };
+use utoipa::{IntoParams, ToSchema};
 
 /// Bytes of a window, unless asked for otherwise, and at most.
 const DEFAULT: u64 = 64 << 10;
 const MOST: u64 = 1 << 20;
 
+/// Where a line is not known to begin nearby, so many bytes are looked through
+/// for its number.
+const COUNTED: u64 = 8 << 20;
+
+/// The logs of an experiment.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+enum LogName {
+    #[serde(rename = "experiment.log")]
+    Experiment,
+    #[serde(rename = "error.log")]
+    Error,
+}
+
+impl LogName {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Experiment => "experiment.log",
+            Self::Error => "error.log",
+        }
+    }
+}
+
 /// Which part of which log.
-#[derive(Debug, Deserialize)]
-pub struct Wanted {
-    /// `experiment.log` or `error.log`.
-    file: Option<String>,
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct WantedWindow {
+    file: Option<LogName>,
     /// The first byte; from the end when negative.
     from: Option<i64>,
     /// Bytes.
+    #[param(minimum = 1, maximum = 1048576)]
     length: Option<u64>,
     /// A line, from 1, to be in the middle; instead of `from`.
+    #[param(minimum = 1)]
     line: Option<u64>,
 }
 
 /// A part of a log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Window {
     file: String,
     /// The first byte.
@@ -44,44 +72,50 @@ pub struct Window {
     text: String,
 }
 
+/// A part of a log of an experiment.
+#[utoipa::path(
+    get, path = "/api/experiments/{id}/log", tag = "experiments",
+    params(("id" = String, Path, description = "As above."), WantedWindow),
+    responses((status = 200, body = Window), Problem)
+)]
 pub async fn log(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    Query(wanted): Query<Wanted>,
+    Named(id): Named,
+    Asked(wanted): Asked<WantedWindow>,
 ) -> Result<Json<Window>, Problem> {
     app.read(move |app| {
         let (_, directory) = app.place.experiment(app, &id)?;
-        let name = match wanted.file.as_deref() {
-            None | Some("experiment.log") => "experiment.log",
-            Some("error.log") => "error.log",
-            Some(other) => {
-                return Err(Problem::bad_request(format!(
-                    "file '{other}' is not served; use experiment.log or error.log"
-                )));
-            }
-        };
+        let name = wanted.file.unwrap_or(LogName::Experiment).as_str();
+        if wanted.line == Some(0) || wanted.length.is_some_and(|length| length == 0 || length > MOST)
+        {
+            return Err(Problem::bad_request(format!(
+                "line is from 1 on, length from 1 to {MOST}"
+            )));
+        }
         let path = directory.join(name);
         if !app.place.holds(&path) {
             return Err(Problem::not_found(format!("'{id}' has no {name} yet")));
         }
-        window(&path, name, &wanted)
+        window(app, &path, name, &wanted)
             .map(Json)
             .map_err(Problem::internal)
     })
     .await
 }
 
-fn window(path: &FilePath, name: &str, wanted: &Wanted) -> io::Result<Window> {
+fn window(app: &Arc<App>, path: &FilePath, name: &str, wanted: &WantedWindow) -> io::Result<Window> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
-    let length = wanted.length.unwrap_or(DEFAULT).clamp(1, MOST);
-    let (start, mut first_line) = match (wanted.line, wanted.from) {
-        (Some(line), _) => around(&mut file, line, length / 2)?,
-        (None, Some(from)) if from < 0 => (size.saturating_sub(from.unsigned_abs()), None),
-        (None, from) => {
-            let from = from.unwrap_or(0).unsigned_abs().min(size);
-            (from, (from == 0).then_some(1))
+    let length = wanted.length.unwrap_or(DEFAULT);
+    let start = match (wanted.line, wanted.from) {
+        (Some(line), _) => {
+            let near = app
+                .diagnoses
+                .place(path, |log| log.place_before_line(line));
+            around(&mut file, near, line, length / 2)?
         }
+        (None, Some(from)) if from < 0 => size.saturating_sub(from.unsigned_abs()),
+        (None, from) => from.unwrap_or(0).unsigned_abs().min(size),
     };
     let at_line = start == 0 || {
         file.seek(SeekFrom::Start(start - 1))?;
@@ -91,7 +125,7 @@ fn window(path: &FilePath, name: &str, wanted: &Wanted) -> io::Result<Window> {
     };
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
-    file.take(length).read_to_end(&mut bytes)?;
+    (&mut file).take(length).read_to_end(&mut bytes)?;
     let mut from = start;
     // Begin at a line, and end with one, where one begins and ends inside.
     if !at_line
@@ -106,9 +140,10 @@ fn window(path: &FilePath, name: &str, wanted: &Wanted) -> io::Result<Window> {
     {
         bytes.truncate(end + 1);
     }
-    if from == 0 {
-        first_line = Some(1);
-    }
+    let near = app
+        .diagnoses
+        .place(path, |log| log.line_before_byte(from));
+    let first_line = number_at(&mut file, near, from)?;
     Ok(Window {
         file: name.to_owned(),
         from,
@@ -119,12 +154,13 @@ fn window(path: &FilePath, name: &str, wanted: &Wanted) -> io::Result<Window> {
     })
 }
 
-/// The beginning of a line that is at most `before` bytes above line `line`,
-/// and its number.
-fn around(file: &mut File, line: u64, before: u64) -> io::Result<(u64, Option<u64>)> {
-    let mut starts = std::collections::VecDeque::from([(0u64, 1u64)]);
+/// The beginning of a line that is at most `before` bytes above line `line`.
+/// `near` is where an earlier line begins, and its number.
+fn around(file: &mut File, near: (u64, u64), line: u64, before: u64) -> io::Result<u64> {
+    let (mut offset, mut number) = near;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut starts = std::collections::VecDeque::from([offset]);
     let mut reader = BufReader::with_capacity(1 << 20, file);
-    let (mut offset, mut number) = (0u64, 1u64);
     while number < line {
         let block = reader.fill_buf()?;
         if block.is_empty() {
@@ -134,8 +170,8 @@ fn around(file: &mut File, line: u64, before: u64) -> io::Result<(u64, Option<u6
         for end in memchr::memchr_iter(b'\n', block) {
             number += 1;
             let start = offset + end as u64 + 1;
-            starts.push_back((start, number));
-            while starts.len() > 1 && start - starts[0].0 > before {
+            starts.push_back(start);
+            while starts.len() > 1 && start - starts[0] > before {
                 starts.pop_front();
             }
             if number == line {
@@ -146,6 +182,19 @@ fn around(file: &mut File, line: u64, before: u64) -> io::Result<(u64, Option<u6
         offset += used as u64;
         reader.consume(used);
     }
-    let (start, number) = starts.front().copied().unwrap_or((0, 1));
-    Ok((start, Some(number)))
+    Ok(starts.front().copied().unwrap_or(0))
+}
+
+/// The number of the line that holds byte `offset`; `None` when it would take
+/// long to count.
+fn number_at(file: &mut File, near: (u64, u64), offset: u64) -> io::Result<Option<u64>> {
+    let (begin, number) = near;
+    let Some(between) = offset.checked_sub(begin).filter(|bytes| *bytes <= COUNTED) else {
+        return Ok(None);
+    };
+    file.seek(SeekFrom::Start(begin))?;
+    let mut bytes = Vec::new();
+    file.take(between).read_to_end(&mut bytes)?;
+    let ends = memchr::memchr_iter(b'\n', &bytes).count() as u64;
+    Ok(Some(number + ends))
 }

@@ -2,10 +2,10 @@
 
 use super::{
     ErrorsArgs,
-    print::{Colour, printable},
+    print::Colour,
 };
 use crate::{
-    diagnosis::GrowingLog,
+    diagnosis::{GrowingLog, printable},
     errortrace::{Context, Report},
 };
 use std::{collections::BTreeMap, io::Write, path::Path, time::Duration};

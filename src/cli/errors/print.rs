@@ -2,7 +2,7 @@
 
 use super::Frames;
 use crate::{
-    diagnosis::{Source, causes},
+    diagnosis::{Source, causes, printable, seen},
     errortrace::{Explanation, Frame, Group, Report, Status, Traceback},
 };
 use std::io::{self, IsTerminal, Write};
@@ -37,19 +37,6 @@ impl Colour {
     pub(super) fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
-}
-
-/// `text` in one line of a bounded length that a terminal can not trip over.
-pub(super) fn printable(text: &str, max: usize) -> String {
-    let mut out: String = text
-        .chars()
-        .take(max)
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .collect();
-    if text.chars().count() > max {
-        out.push('…');
-    }
-    out
 }
 
 fn plural(count: usize, one: &str, many: &str) -> String {
@@ -194,35 +181,6 @@ fn place_text(place: &Frame) -> String {
     }
     if let Some(function) = &place.function {
         text.push_str(&format!(" in {function}"));
-    }
-    text
-}
-
-/// `7 times, lines 3, 9, 12 ..., since 2025-12-10T03:58:22Z`.
-pub(super) fn seen(group: &Group) -> String {
-    let mut text = if group.count == 1 {
-        "once".to_owned()
-    } else {
-        format!("{} times", group.count)
-    };
-    let lines: Vec<String> = group.lines.iter().take(5).map(u64::to_string).collect();
-    let more = group.lines.len() > 5 || group.lines_dropped > 0;
-    text.push_str(&format!(
-        ", {} {}{}",
-        if lines.len() == 1 { "line" } else { "lines" },
-        lines.join(", "),
-        if more { " ..." } else { "" },
-    ));
-    if !group.ranks.is_empty() {
-        let ranks: Vec<String> = group.ranks.iter().take(8).map(u32::to_string).collect();
-        text.push_str(&format!(", ranks {}", ranks.join(", ")));
-    }
-    match (group.first_seen, group.last_seen) {
-        (Some(first), Some(last)) if first != last => {
-            text.push_str(&format!(", from {first} to {last}"));
-        }
-        (Some(first), _) => text.push_str(&format!(", at {first}")),
-        _ => {}
     }
     text
 }

@@ -1,11 +1,15 @@
 //! A bug report to paste.
 
-use super::print::{printable, seen};
-use crate::diagnosis::Source;
+use super::Source;
+use crate::errortrace::{Group, mask_secrets};
 
-/// A bug report. A fence is longer than any in the text, so that a log can
-/// not end it.
-pub(super) fn markdown(source: &Source) -> String {
+/// A bug report, as Markdown, with secrets masked. A fence is longer than any
+/// in the text, so that a log can not end it.
+pub fn markdown(source: &Source) -> String {
+    mask_secrets(&unmasked(source))
+}
+
+fn unmasked(source: &Source) -> String {
     let report = &source.report;
     let mut text = format!("## {}\n\n", printable(&source.name, 200));
     let Some(analysis) = &report.analysis else {
@@ -56,4 +60,46 @@ fn fenced(text: &str) -> String {
         .unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     format!("{fence}text\n{}\n{fence}", text.trim_end())
+}
+
+/// `text` in one line of a bounded length that a terminal can not trip over.
+pub fn printable(text: &str, max: usize) -> String {
+    let mut out: String = text
+        .chars()
+        .take(max)
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect();
+    if text.chars().count() > max {
+        out.push('…');
+    }
+    out
+}
+
+/// `7 times, lines 3, 9, 12 ..., since 2025-12-10T03:58:22Z`.
+pub fn seen(group: &Group) -> String {
+    let mut text = if group.count == 1 {
+        "once".to_owned()
+    } else {
+        format!("{} times", group.count)
+    };
+    let lines: Vec<String> = group.lines.iter().take(5).map(u64::to_string).collect();
+    let more = group.lines.len() > 5 || group.lines_dropped > 0;
+    text.push_str(&format!(
+        ", {} {}{}",
+        if lines.len() == 1 { "line" } else { "lines" },
+        lines.join(", "),
+        if more { " ..." } else { "" },
+    ));
+    if !group.ranks.is_empty() {
+        let ranks: Vec<String> = group.ranks.iter().take(8).map(u32::to_string).collect();
+        text.push_str(&format!(", ranks {}", ranks.join(", ")));
+    }
+    match (group.first_seen, group.last_seen) {
+        (Some(first), Some(last)) if first != last => {
+            text.push_str(&format!(", from {first} to {last}"));
+        }
+        (Some(first), _) => text.push_str(&format!(", at {first}")),
+        _ => {}
+    }
+    text
 }
