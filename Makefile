@@ -4,7 +4,7 @@ FEATURES ?= failpoints
 RUN := $(CARGO) run --release --quiet --
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-pure test-faults lint bench fixtures run-comprehensive \
+.PHONY: help quickstart test test-pure test-faults test-web fuzz lint bench bench-server fixtures run-comprehensive \
 	run-comprehensive-safe resume-comprehensive health install man schema clean
 
 help: ## Show this list
@@ -22,6 +22,12 @@ test-pure: ## Build and test the rooms without candle and tantivy, in seconds
 test-faults: ## The longer fault suite: a hundred kills of the supervisor
 	RAGICAMP_KILLS=100 $(CARGO) test --features $(FEATURES) --test faults -- --nocapture
 
+test-web: ## The panel in headless Chromium, and the API against its description (installs chromium)
+	tests/web/run
+
+fuzz: ## Feed the log reader what nobody wrote; SECONDS=60 (needs cargo-fuzz and nightly)
+	cd fuzz && $(CARGO) +nightly fuzz run errortrace -- -max_total_time=$(or $(SECONDS),60)
+
 lint: ## Formatting, clippy and documentation, warnings denied
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --features $(FEATURES) -- -D warnings
@@ -29,6 +35,9 @@ lint: ## Formatting, clippy and documentation, warnings denied
 
 bench: ## Measure what the README claims; prints figures and ratios
 	$(CARGO) bench
+
+bench-server: ## Load the API: 10,000 experiments and a log of 1 GB (needs wrk)
+	$(CARGO) bench --bench server
 
 fixtures: ## Make the parity fixtures again (Python with torch, transformers, gguf, llama-cpp-python)
 	python3 tests/fixtures/families/make.py

@@ -21,7 +21,7 @@ const HEAD_BYTES: usize = 32 << 10;
 const HEADERS: usize = 64;
 
 /// Requests under way are given so long when the server ends.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// After an accept that failed: there may be no descriptor left.
 const BREATH: Duration = Duration::from_millis(100);

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Logs that are kept read. What is asked for again is read anew.
-const KEPT: usize = 256;
+const KEPT: usize = 1024;
 
 /// What logs said, by their files' sizes and times. A log that grew is read
 /// on, not read again.

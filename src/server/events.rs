@@ -6,6 +6,7 @@ use axum::{
     http::HeaderMap,
     response::sse::{Event, KeepAlive, Sse},
 };
+use prometheus_client::metrics::gauge::Gauge;
 use serde::Deserialize;
 use serde_json::Value;
 use std::{
@@ -17,9 +18,9 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use utoipa::IntoParams;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
+use utoipa::IntoParams;
 
 /// The files are looked at so often.
 const POLL: Duration = Duration::from_millis(500);
@@ -65,7 +66,7 @@ pub async fn stream(
     let (sender, receiver) = mpsc::channel(64);
     let mut stopping = app.stopping();
     tokio::spawn(async move {
-        let _permit = permit;
+        let _open = Open::new(permit, app.requests.streams.clone());
         let mut tails = Tails {
             wanted: wanted.study,
             last,
@@ -98,6 +99,28 @@ pub async fn stream(
     });
     Ok(Sse::new(ReceiverStream::new(receiver))
         .keep_alive(KeepAlive::new().interval(HEARTBEAT).text("still here")))
+}
+
+/// A stream that is open, counted.
+struct Open {
+    _permit: OwnedSemaphorePermit,
+    streams: Gauge,
+}
+
+impl Open {
+    fn new(permit: OwnedSemaphorePermit, streams: Gauge) -> Self {
+        streams.inc();
+        Self {
+            _permit: permit,
+            streams,
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.streams.dec();
+    }
 }
 
 /// How far each study's events were read.

@@ -30,10 +30,13 @@ const COUNTED: u64 = 4 << 20;
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Selection {
+    #[param(inline)]
     phase: Option<Wanted>,
     /// Part of the name or of the error.
     q: Option<String>,
+    #[param(inline)]
     sort: Option<Sort>,
+    #[param(inline)]
     order: Option<Order>,
     /// From 1.
     #[param(minimum = 1)]
@@ -180,7 +183,10 @@ impl Selection {
                 let share = |health: &Health| health.answered as f64 / health.total.max(1) as f64;
                 share(a).total_cmp(&share(b))
             },
-            Sort::Errors => |a, b| a.failed_questions.cmp(&b.failed_questions),
+            Sort::Errors => |a, b| {
+                let lost = |health: &Health| (health.failed_questions, health.is_failed());
+                lost(a).cmp(&lost(b))
+            },
             Sort::Updated => |a, b| a.last_progress.cmp(&b.last_progress),
         };
         let descending = self.order == Some(Order::Desc);

@@ -96,7 +96,11 @@ pub async fn report(State(app): State<Arc<App>>, Named(id): Named) -> Result<Res
                 .ok_or_else(|| Problem::not_found(format!("'{id}' has no log")))
         })
         .await?;
-    Ok(([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], text).into_response())
+    Ok((
+        [(header::CONTENT_TYPE, "text/markdown; charset=utf-8")],
+        text,
+    )
+        .into_response())
 }
 
 struct Found {

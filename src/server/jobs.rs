@@ -34,7 +34,9 @@ pub enum JobsError {
     #[error("--jobs-db {} is no file; give an SQLite database with a table training_jobs(id, status, error_message)", .0.display())]
     Missing(PathBuf),
     /// It has not what is asked of it.
-    #[error("--jobs-db {database}: {reason}; it must have a table training_jobs(id, status, error_message)")]
+    #[error(
+        "--jobs-db {database}: {reason}; it must have a table training_jobs(id, status, error_message)"
+    )]
     Unusable {
         /// Its name, without a password.
         database: String,
@@ -42,12 +44,13 @@ pub enum JobsError {
         reason: String,
     },
     /// This build has no client for it.
-    #[error("--jobs-db: this build reads SQLite only; build it with --features postgres for PostgreSQL")]
+    #[error(
+        "--jobs-db: this build reads SQLite only; build it with --features postgres for PostgreSQL"
+    )]
     NoPostgres,
 }
 
-const SELECT: &str =
-    "SELECT status, error_message FROM training_jobs WHERE CAST(id AS TEXT) = ";
+const SELECT: &str = "SELECT status, error_message FROM training_jobs WHERE CAST(id AS TEXT) = ";
 
 /// Another process may be writing.
 const BUSY: Duration = Duration::from_secs(5);
@@ -82,7 +85,10 @@ impl JobsDatabase {
     fn open_postgres(url: &str) -> Result<Self, JobsError> {
         postgres(url, "").map_err(|error| JobsError::Unusable {
             // A URL may hold a password.
-            database: url.rsplit_once('@').map_or(url, |(_, host)| host).to_owned(),
+            database: url
+                .rsplit_once('@')
+                .map_or(url, |(_, host)| host)
+                .to_owned(),
             reason: error.to_string(),
         })?;
         Ok(Self::Postgres(url.to_owned()))

@@ -44,7 +44,9 @@ impl Modify for Common {
         let components = document.components.get_or_insert_default();
         components.schemas.extend([problem::schema()]);
         let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        components.security_schemes.insert("token".to_owned(), token.into());
+        components
+            .security_schemes
+            .insert("token".to_owned(), token.into());
         // A server without a token asks for none.
         document.security = Some(vec![
             SecurityRequirement::default(),

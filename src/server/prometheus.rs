@@ -72,7 +72,11 @@ impl Requests {
             "Time to the answer's head",
             seconds.clone(),
         );
-        registry.register("event_streams", "Streams of events that are open", streams.clone());
+        registry.register(
+            "event_streams",
+            "Streams of events that are open",
+            streams.clone(),
+        );
         Self {
             count,
             seconds,
@@ -98,7 +102,10 @@ pub async fn count(State(app): State<Arc<App>>, request: Request, next: Next) ->
         .get_or_create(&asked)
         .observe(begun.elapsed().as_secs_f64());
     let status = response.status().as_u16();
-    requests.count.get_or_create(&Answered { path, status }).inc();
+    requests
+        .count
+        .get_or_create(&Answered { path, status })
+        .inc();
     response
 }
 
@@ -178,8 +185,16 @@ impl Collector for StudyGauges {
             ConstGauge::new(*value).encode(family.encode_family(labels)?)?;
         }
         for (name, help, values) in [
-            ("questions_answered", "Questions with an answer", &self.answered),
-            ("questions_lost", "Questions tried without an answer", &self.lost),
+            (
+                "questions_answered",
+                "Questions with an answer",
+                &self.answered,
+            ),
+            (
+                "questions_lost",
+                "Questions tried without an answer",
+                &self.lost,
+            ),
         ] {
             let mut family = encoder.encode_descriptor(name, help, None, kind)?;
             for (labels, value) in values {

@@ -45,6 +45,7 @@ impl LogName {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct WantedWindow {
+    #[param(inline)]
     file: Option<LogName>,
     /// The first byte; from the end when negative.
     from: Option<i64>,
@@ -86,7 +87,10 @@ pub async fn log(
     app.read(move |app| {
         let (_, directory) = app.place.experiment(app, &id)?;
         let name = wanted.file.unwrap_or(LogName::Experiment).as_str();
-        if wanted.line == Some(0) || wanted.length.is_some_and(|length| length == 0 || length > MOST)
+        if wanted.line == Some(0)
+            || wanted
+                .length
+                .is_some_and(|length| length == 0 || length > MOST)
         {
             return Err(Problem::bad_request(format!(
                 "line is from 1 on, length from 1 to {MOST}"
@@ -103,15 +107,18 @@ pub async fn log(
     .await
 }
 
-fn window(app: &Arc<App>, path: &FilePath, name: &str, wanted: &WantedWindow) -> io::Result<Window> {
+fn window(
+    app: &Arc<App>,
+    path: &FilePath,
+    name: &str,
+    wanted: &WantedWindow,
+) -> io::Result<Window> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
     let length = wanted.length.unwrap_or(DEFAULT);
     let start = match (wanted.line, wanted.from) {
         (Some(line), _) => {
-            let near = app
-                .diagnoses
-                .place(path, |log| log.place_before_line(line));
+            let near = app.diagnoses.place(path, |log| log.place_before_line(line));
             around(&mut file, near, line, length / 2)?
         }
         (None, Some(from)) if from < 0 => size.saturating_sub(from.unsigned_abs()),
@@ -140,9 +147,7 @@ fn window(app: &Arc<App>, path: &FilePath, name: &str, wanted: &WantedWindow) ->
     {
         bytes.truncate(end + 1);
     }
-    let near = app
-        .diagnoses
-        .place(path, |log| log.line_before_byte(from));
+    let near = app.diagnoses.place(path, |log| log.line_before_byte(from));
     let first_line = number_at(&mut file, near, from)?;
     Ok(Window {
         file: name.to_owned(),

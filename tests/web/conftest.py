@@ -65,7 +65,7 @@ def troubles(root):
     write(study / "events.jsonl", "")
     broken = study / "rag_broken_8bit"
     write(broken / "experiment.log", log())
-    write(broken / "state.json", state("failed", 3, 5, error="CUDA out of memory. Tried to allocate 2.00 GiB", failure_class="oom"))
+    write(broken / "state.json", state("failed", 3, 5, error="CUDA out of memory. Tried to allocate 2.00 GiB", failure_class="oom", unanswered=2))
     predictions = [{"idx": i, "question": f"What is {i}? {XSS if i == 1 else ''}", "expected": ["x"],
                     "prediction": XSS if i == 1 else "x" if i < 3 else "[ERROR: CUDA out of memory]",
                     "error": None if i < 3 else "CUDA out of memory", "prompt": f"Question {i}: {XSS}", "batch_size": 32,
@@ -83,7 +83,7 @@ num_questions: {questions}
 datasets: [{{name: lands, path: {data}}}]
 direct: {{models: ["embedded:reader"], prompts: [default], quantization: [none, 8bit]}}
 experiments:
-  - {{name: missing_model, type: direct, model: "hf:./no/such/model", prompt: default, dataset: lands}}
+  - {{name: missing_model, model: "hf:./no/such/model", prompt: default, dataset: {{name: lands, path: {data}}}}}
 generation: {{max_new_tokens: 2, temperature: 0}}
 metrics: [exact_match]
 batch_size: {batch}
@@ -97,7 +97,7 @@ def study(root, name, questions, batch=16):
     if not data.exists():
         data.write_text("".join(json.dumps({"question": f"What is the capital of land {i}?", "answers": [f"Town {i}"]}) + "\n" for i in range(4000)))
     path = root.parent / f"{name}.yaml"
-    path.write_text(STUDY.format(name=name, questions=questions, batch=batch, data=data, out=root))
+    path.write_text(STUDY.format(name=name, questions=questions, batch=batch, data=data, out=root / name))
     return path
 
 

@@ -198,7 +198,7 @@ def test_markup_in_logs_questions_and_answers_stays_text(page):
 
 
 def test_a_run_is_seen_live(page, server):
-    path = study(server.root, "live", 3000, batch=8)
+    path = study(server.root, "live", 4000, batch=1)
     expect(page.locator("#live")).to_have_text("live")
     runs = subprocess.Popen([BINARY, "run", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

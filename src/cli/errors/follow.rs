@@ -1,9 +1,6 @@
 //! `--follow`: a log that grows.
 
-use super::{
-    ErrorsArgs,
-    print::Colour,
-};
+use super::{ErrorsArgs, print::Colour};
 use crate::{
     diagnosis::{GrowingLog, printable},
     errortrace::{Context, Report},

@@ -12,6 +12,7 @@ export function logTab({ id, asked, experiment }) {
   const files = ["experiment.log", "error.log"].filter((name) => experiment.files[name] !== null);
   let at = { file: asked.get("file") ?? files[0] ?? "experiment.log", line };
   let shown = null;
+  let turn = 0;
   const where = h("span", { class: "dim small", role: "status" });
   const text = h("div", { class: "log", tabindex: "0", role: "log", "aria-label": "The log", "aria-live": "off" });
   const follow = h("input", { type: "checkbox", checked: !line });
@@ -42,7 +43,11 @@ export function logTab({ id, asked, experiment }) {
       clear(text, empty("There is no log yet."));
       return;
     }
-    shown = await get(`/api/experiments/${one(id)}/log`, at.line ? { length: WINDOW, ...at } : { from: -WINDOW, length: WINDOW, ...at });
+    const mine = ++turn;
+    const found = await get(`/api/experiments/${one(id)}/log`, at.line ? { length: WINDOW, ...at } : { from: -WINDOW, length: WINDOW, ...at });
+    // An answer that was overtaken says nothing.
+    if (mine !== turn) return;
+    shown = found;
     where.textContent = `${number(shown.from)}–${number(shown.to)} of ${number(shown.size)} bytes`;
     const lines = shown.text.replace(/\n$/, "").split("\n");
     clear(text, h("ol", { start: shown.first_line ?? undefined }, lines.map((content, index) => {

@@ -7,6 +7,7 @@ export function predictionsTab({ id, experiment, asked }) {
   const want = { failed: asked.get("failed") === "true", q: "", page: 1 };
   const list = h("div");
   let typing = null;
+  let turn = 0;
 
   const filters = h("form", { class: "filters", role: "search" },
     h("label", null, "Filter ", h("input", {
@@ -25,7 +26,10 @@ export function predictionsTab({ id, experiment, asked }) {
   }
 
   async function load() {
+    const mine = ++turn;
     const page = await get(`/api/experiments/${one(id)}/predictions`, { ...want, per_page: 50 });
+    // An answer that was overtaken says nothing.
+    if (mine !== turn) return;
     const open = new Set([...list.querySelectorAll("details[open]")].map((part) => part.dataset.key));
     if (page.total === 0) {
       clear(list, want.failed ? empty("No question failed.") : want.q ? empty("Nothing fits the filter.") : empty("There is no answer yet.", experiment.phase === "failed" ? "The experiment failed before its first one." : ""));

@@ -20,6 +20,7 @@ export function studyView(id, asked) {
   const causes = h("div");
   const table = h("div");
   let typing = null;
+  let turn = 0;
 
   function change(more) {
     Object.assign(want, { page: 1 }, more);
@@ -42,7 +43,10 @@ export function studyView(id, asked) {
   filters.addEventListener("submit", (event) => event.preventDefault());
 
   async function rows() {
+    const mine = ++turn;
     const page = await get(`/api/studies/${one(id)}/experiments`, { ...want, per_page: 50 });
+    // An answer that was overtaken says nothing.
+    if (mine !== turn) return;
     if (page.total === 0) {
       clear(table, want.q || want.phase ? empty("No experiment fits the filter.") : empty("No experiment has begun yet."));
       return;
@@ -123,6 +127,11 @@ export function questions(row) {
   return [bar([[row.answered, "complete"], [row.failed_questions, "failed"]], row.total, said), h("span", { class: "small" }, `${number(row.answered)}/${number(row.total)}`)];
 }
 
+/** The scores, without what says how many questions were scored. */
+export function scores(row) {
+  return Object.entries(row.metrics).filter(([name]) => !/^(n_scored|n_failed|coverage)$|_ci_|_low$|_high$/.test(name));
+}
+
 function row(row) {
   const href = `#/e/${one(row.id)}`;
   const errors = [
@@ -134,6 +143,6 @@ function row(row) {
     h("td", { "data-label": "Phase" }, phaseBadge(row)),
     h("td", { "data-label": "Questions" }, questions(row)),
     h("td", { "data-label": "Errors" }, errors.length ? errors.map((part) => [part, " "]) : h("span", { class: "dim" }, "–")),
-    h("td", { "data-label": "Scores" }, h("dl", { class: "scores" }, Object.entries(row.metrics).slice(0, 3).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value.toFixed(3)))))),
+    h("td", { "data-label": "Scores" }, h("dl", { class: "scores" }, scores(row).slice(0, 3).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value.toFixed(3)))))),
     h("td", { "data-label": "Progress" }, ago(row.last_progress)));
 }

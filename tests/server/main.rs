@@ -2,6 +2,10 @@
 #![cfg(feature = "serve")]
 #![allow(clippy::unwrap_used)]
 
+mod description;
+mod jobs;
+mod limits;
+
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
