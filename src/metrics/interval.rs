@@ -156,7 +156,8 @@ mod tests {
     fn coins_and_drawn_scores_agree_on_the_interval() {
         let coins: Vec<f64> = (0..400).map(|i| f64::from(u8::from(i % 3 == 0))).collect();
         let drawn: Vec<f64> = coins.iter().map(|score| score * 0.5).collect();
-        let (coins, drawn) = (bootstrap_95(&coins).unwrap(), bootstrap_95(&drawn).unwrap());
+        let interval = |scores: &[f64]| bootstrap_95(scores).expect("there are scores");
+        let (coins, drawn) = (interval(&coins), interval(&drawn));
         for (coin, draw) in coins.iter().zip(drawn) {
             assert!((coin - 2.0 * draw).abs() < 0.01, "{coins:?} {drawn:?}");
         }

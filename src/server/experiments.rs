@@ -39,7 +39,7 @@ pub struct Selection {
     #[param(inline)]
     order: Option<Order>,
     /// From 1.
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 1_000_000)]
     page: Option<usize>,
     #[param(minimum = 1, maximum = 500)]
     per_page: Option<usize>,
@@ -254,7 +254,7 @@ pub struct WantedPredictions {
     /// Part of the question or of the answer.
     q: Option<String>,
     /// From 1.
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 1_000_000)]
     page: Option<usize>,
     #[param(minimum = 1, maximum = 500)]
     per_page: Option<usize>,

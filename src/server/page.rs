@@ -6,6 +6,9 @@ use utoipa::ToSchema;
 const DEFAULT: usize = 50;
 const MOST: usize = 500;
 
+/// The last page that can be asked for.
+const LAST: usize = 1_000_000;
+
 /// Which part of a list.
 #[derive(Debug, Clone, Copy)]
 pub struct Paging {
@@ -34,9 +37,9 @@ impl Paging {
 
     pub fn of<T>(self, all: impl ExactSizeIterator<Item = T>) -> Result<Page<T>, Problem> {
         let Self { page, per_page } = self;
-        if page == 0 || per_page == 0 || per_page > MOST {
+        if page == 0 || page > LAST || per_page == 0 || per_page > MOST {
             return Err(Problem::bad_request(format!(
-                "page is from 1 on, per_page from 1 to {MOST}"
+                "page is from 1 to {LAST}, per_page from 1 to {MOST}"
             )));
         }
         let total = all.len();

@@ -48,12 +48,13 @@ pub struct WantedWindow {
     #[param(inline)]
     file: Option<LogName>,
     /// The first byte; from the end when negative.
+    #[param(minimum = -1_000_000_000_000_000_i64, maximum = 1_000_000_000_000_000_i64)]
     from: Option<i64>,
     /// Bytes.
     #[param(minimum = 1, maximum = 1048576)]
     length: Option<u64>,
     /// A line, from 1, to be in the middle; instead of `from`.
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 1_000_000_000_000_i64)]
     line: Option<u64>,
 }
 

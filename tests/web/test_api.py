@@ -20,7 +20,7 @@ def test_schemathesis_finds_no_answer_that_the_description_does_not_allow(server
     ran = subprocess.run([
         str(pathlib.Path(sys.executable).parent / "schemathesis"), "--config-file", str(config),
         "run", f"{server.url}/api/openapi.json", "--max-examples", os.environ.get("SCHEMATHESIS_EXAMPLES", "40"),
-        "--seed", "7", "--request-timeout", "10",
+        "--seed", "3", "--request-timeout", "10",
         # A stream of events has no end.
         "--exclude-path", "/api/events",
     ], capture_output=True, text=True)
