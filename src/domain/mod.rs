@@ -23,4 +23,4 @@ pub use generation::{
 };
 pub use prediction::{Outcome, Prediction};
 pub use question::Question;
-pub use retrieval::{Embedder, PairScorer, Passage, Retrieved, Retriever};
+pub use retrieval::{Embedder, Encoders, PairScorer, Passage, Retrieved, Retriever, TextRole};

@@ -35,23 +35,62 @@ pub trait Retriever: Send {
     fn retrieve(&self, query: &str, top_k: usize) -> Result<Vec<Passage>, Failure>;
 }
 
+/// What a text is to an embedding model. Some were trained with a prefix of
+/// its own for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextRole {
+    /// Something looked for.
+    Query,
+    /// Something that may be found.
+    Passage,
+}
+
 /// Turns texts into vectors.
 pub trait Embedder {
-    /// One vector per text, in order, of [`Embedder::dimension`] floats.
+    /// One vector per text, in order, of [`Embedder::dimension`] floats; of
+    /// length one where the model normalises.
     ///
     /// # Errors
     /// A failure of the batch.
-    fn embed(&mut self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Failure>;
+    fn embed(&mut self, texts: &[&str], role: TextRole) -> Result<Vec<Vec<f32>>, Failure>;
 
     /// Length of a vector.
     fn dimension(&self) -> usize;
+
+    /// What decides the vectors: the model, its revision or the hash of its
+    /// weights, and how it is pooled. Equal identities give equal vectors.
+    fn identity(&self) -> &str;
 }
 
 /// Scores how well a passage fits a query (a cross-encoder).
 pub trait PairScorer {
-    /// One score per pair, in order.
+    /// One score per pair of query and passage, in order.
     ///
     /// # Errors
     /// A failure of the batch.
     fn score(&mut self, pairs: &[(&str, &str)]) -> Result<Vec<f32>, Failure>;
+
+    /// What decides the scores, as [`Embedder::identity`].
+    fn identity(&self) -> &str;
+}
+
+/// Gives encoders by the names that studies use (`minilm`,
+/// `hf:org/name@revision`, `hf:./directory`). A model is loaded when it is
+/// first asked for.
+pub trait Encoders {
+    /// An embedding model.
+    ///
+    /// # Errors
+    /// When the model is missing or can not be loaded.
+    fn embedder(&mut self, model: &str) -> Result<&mut dyn Embedder, Failure>;
+
+    /// A cross-encoder.
+    ///
+    /// # Errors
+    /// As [`Encoders::embedder`].
+    fn scorer(&mut self, model: &str) -> Result<&mut dyn PairScorer, Failure>;
+
+    /// Gives up every model that is loaded, and its memory.
+    fn release(&mut self);
 }
