@@ -9,6 +9,7 @@ use super::{
     predictions::{self, PredictionsFile},
     questions::QuestionsFile,
     results::Results,
+    seal::{self, Sealed},
     state::State,
     study_dir::directory_name,
     time,
@@ -190,6 +191,32 @@ impl ExperimentDir {
                 .map_err(|source| ArtifactError::io("moving", &path, source)),
             None => Ok(()),
         }
+    }
+
+    /// Keeps the checksum of every file, when nothing more is to change.
+    ///
+    /// # Errors
+    /// When a file can not be read, or the checksums not written.
+    pub fn seal(&self) -> Result<()> {
+        // Leases live on.
+        seal::write(&self.path, &|file| file == "lease")
+    }
+
+    /// Removes the checksums, before something changes.
+    ///
+    /// # Errors
+    /// When they can not be removed.
+    pub fn unseal(&self) -> Result<()> {
+        seal::remove(&self.path)
+    }
+
+    /// Compares every file with what it was when the directory was sealed.
+    /// The worker that outlives the experiment may write to its log.
+    ///
+    /// # Errors
+    /// When the checksums can not be read.
+    pub fn check_seal(&self) -> Result<Sealed> {
+        seal::check(&self.path, &|file| file == "experiment.log")
     }
 
     /// Where the worker's stdout and stderr and our log lines go.

@@ -16,6 +16,7 @@ mod man;
 #[cfg(feature = "inference")]
 mod model_name;
 mod progress;
+mod repro;
 mod resume;
 mod run;
 mod schema;
@@ -25,6 +26,7 @@ mod show;
 mod study_file;
 mod summary;
 mod table;
+mod verify;
 mod worker;
 
 pub use exit::{CliError, ExitStatus};
@@ -67,6 +69,10 @@ enum Command {
     Health(health::HealthArgs),
     /// Show an experiment's questions, prompts and answers.
     Show(show::ShowArgs),
+    /// Check that a study's files are what was written, and say what is true.
+    Verify(verify::VerifyArgs),
+    /// Run a complete experiment again beside itself, and say what differs.
+    Repro(Box<repro::ReproArgs>),
     /// Find the errors in a log: cause, class, advice.
     Errors(errors::ErrorsArgs),
     /// Serve studies, errors and live events over HTTP, read-only.
@@ -102,6 +108,8 @@ impl Cli {
             Command::Resume(args) => resume::run(&args),
             Command::Health(args) => Ok(ExitStatus(health::run(&args, &mut out)?)),
             Command::Show(args) => Ok(ExitStatus(show::run(&args, &mut out)?)),
+            Command::Verify(args) => verify::run(&args, &mut out),
+            Command::Repro(args) => repro::run(&args, &mut out),
             Command::Errors(args) => Ok(ExitStatus(errors::run(&args, &mut out)?)),
             #[cfg(feature = "serve")]
             Command::Serve(args) => serve::run(args),

@@ -134,6 +134,12 @@ impl ExperimentRun<'_, '_> {
                 error: report.failure.as_ref().map(ToString::to_string),
                 seconds: report.seconds,
             });
+            // Whoever took it over meanwhile seals it himself.
+            if self.lease.check().is_ok()
+                && let Err(error) = self.dir.seal()
+            {
+                self.ears.remark(&format!("{}: {error}", self.spec.name));
+            }
         }
         verdict
     }
@@ -156,6 +162,7 @@ impl ExperimentRun<'_, '_> {
         state.failure_class = None;
         state.interrupted = false;
         state.metrics_requested.clone_from(&self.settings.metrics);
+        self.dir.unseal()?;
         self.write_metadata(None, &Map::new())?;
         self.dir.write_state(&state)?;
         Ok(state)

@@ -21,6 +21,7 @@ mod retrieval;
 mod signals;
 mod study_run;
 mod supervisor;
+mod verification;
 
 pub use listener::Listener;
 pub use memory::{device_memory, gguf_in_memory, weights_in_memory};
@@ -30,3 +31,4 @@ pub use report::{ExperimentReport, RunReport};
 pub use resources::{ProgramCatalog, Resources};
 pub use retrieval::Shelf;
 pub use study_run::{RunError, StudyRun};
+pub use verification::{Finding, Verification, verify};

@@ -127,6 +127,9 @@ impl<'a> StudyRun<'a> {
             .iter()
             .filter(|spec| self.is_complete(spec))
             .count();
+        if let Err(error) = self.dir.unseal() {
+            self.ears.remark(&error.to_string());
+        }
         self.ears.hear(&Event::StudyStarted {
             study: self.study.name.clone(),
             experiments: self.experiments.len(),
@@ -160,6 +163,9 @@ impl<'a> StudyRun<'a> {
             left: self.report.left(),
             seconds: self.report.seconds,
         });
+        if let Err(error) = self.dir.seal() {
+            self.ears.remark(&error.to_string());
+        }
         self.report
     }
 

@@ -14,3 +14,4 @@ mod planning;
 mod resuming;
 mod running;
 mod shipped;
+mod verifying;
