@@ -25,8 +25,8 @@ test-faults: ## The longer fault suite: a hundred kills of the supervisor
 test-web: ## The panel in headless Chromium, and the API against its description (installs chromium)
 	tests/web/run
 
-fuzz: ## Feed the log reader what nobody wrote; SECONDS=60 (needs cargo-fuzz and nightly)
-	cd fuzz && $(CARGO) +nightly fuzz run errortrace -- -max_total_time=$(or $(SECONDS),60)
+fuzz: ## Feed every reader of foreign bytes what nobody wrote; EACH=600 seconds per target
+	EACH=$(or $(EACH),60) fuzz/run
 
 lint: ## Formatting, clippy and documentation, warnings denied
 	$(CARGO) fmt --check

@@ -147,6 +147,10 @@ pub(super) fn check(directory: &Path, grows: &dyn Fn(&str) -> bool) -> Result<Se
 fn parse(path: &Path, bytes: &[u8]) -> std::result::Result<Seal, String> {
     let seal: Seal = serde_json::from_slice(bytes)
         .map_err(|error| format!("is no list of checksums ({error})"))?;
+    let leaves = |file: &String| file.starts_with('/') || file.split('/').any(|part| part == "..");
+    if let Some(file) = seal.files.keys().find(|file| leaves(file)) {
+        return Err(format!("names {file:?}, which is not in this directory"));
+    }
     let changed = || "was changed: its own checksum does not fit".to_owned();
     let mut unsigned = seal.clone();
     unsigned.sum.clear();
