@@ -207,7 +207,7 @@ pub fn unpack<'a>(
         // SAFETY: the same.
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx2 => unsafe { x86::unpack_avx2(kind, scales, to_unpack, blocks, to) },
-        Instructions::Portable => unpack_with(kind, scales, to_unpack, blocks, to, widen),
+        Instructions::Portable => unpack_with(kind, scales, to_unpack, blocks, to, widen, multiply),
     }
     let (halves, minima) = match kind {
         BlockKind::Q6K => (2, 0),
@@ -227,6 +227,8 @@ pub fn unpack<'a>(
     }
 }
 
+// Loops by index over arrays of fixed size become vector instructions.
+#[allow(clippy::needless_range_loop)]
 #[inline(always)]
 fn unpack_with(
     kind: BlockKind,
@@ -235,69 +237,77 @@ fn unpack_with(
     blocks: usize,
     to: &mut Unpacked,
     widen: impl Fn(&[u8], &mut [f32]),
+    multiply: impl Fn(&mut [f32], &[f32; PANEL], &[u8], bool),
 ) {
     match kind {
         BlockKind::Q8_0 | BlockKind::Q4_0 => widen(scales, &mut to.scales[..blocks * PANEL]),
         BlockKind::Q4K | BlockKind::Q5K => {
-            let mut shared = [0.0; 2 * PANEL];
             let (floats, factors) = scales.split_at(4 * PANEL);
-            widen(floats, &mut shared);
-            let (scale, minimum) = shared.split_at(PANEL);
+            let (scale, minimum) = floats.split_at(2 * PANEL);
             let (factors, minima) = factors.split_at(blocks * PANEL);
-            multiply(&mut to.scales, scale, factors, |factor| f32::from(factor));
-            multiply(&mut to.minima, minimum, minima, |factor| -f32::from(factor));
+            let mut shared = [0.0; PANEL];
+            widen(scale, &mut shared);
+            multiply(&mut to.scales, &shared, factors, false);
+            widen(minimum, &mut shared);
+            for minimum in &mut shared {
+                *minimum = -*minimum;
+            }
+            multiply(&mut to.minima, &shared, minima, false);
         }
         BlockKind::Q6K => {
-            let mut shared = [0.0; PANEL];
             let (floats, factors) = scales.split_at(2 * PANEL);
+            let mut shared = [0.0; PANEL];
             widen(floats, &mut shared);
-            multiply(&mut to.scales, &shared, factors, |factor| {
-                f32::from(factor as i8)
-            });
+            multiply(&mut to.scales, &shared, factors, true);
         }
     }
     for (packed, codes) in packed
         .chunks_exact(kind.code_bytes())
-        .zip(to.codes.chunks_exact_mut(CODES))
+        .zip(to.codes.as_chunks_mut::<CODES>().0)
     {
-        let (low, high) = packed.split_at(4 * LINE);
-        for (pairs, two) in low.chunks_exact(LINE).zip(codes.chunks_exact_mut(2 * LINE)) {
-            let (first, second) = two.split_at_mut(LINE);
-            for ((first, second), pair) in first.iter_mut().zip(second).zip(pairs) {
-                *first = pair & 15;
-                *second = pair >> 4;
-            }
-        }
-        match kind {
-            BlockKind::Q5K => {
-                for (step, line) in codes.chunks_exact_mut(LINE).enumerate() {
-                    for (code, bits) in line.iter_mut().zip(high) {
-                        *code |= (bits >> step & 1) << 4;
+        let (lines, _) = packed.as_chunks::<LINE>();
+        let (codes, _) = codes.as_chunks_mut::<LINE>();
+        for (pair, two) in codes.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            let low = &lines[pair];
+            let [first, second] = two;
+            match kind {
+                BlockKind::Q5K => {
+                    let high = &lines[4];
+                    for i in 0..LINE {
+                        let bits = high[i] >> (2 * pair);
+                        first[i] = low[i] & 15 | (bits & 1) << 4;
+                        second[i] = low[i] >> 4 | (bits >> 1 & 1) << 4;
+                    }
+                }
+                BlockKind::Q6K => {
+                    let high = &lines[4 + pair / 2];
+                    for i in 0..LINE {
+                        let bits = high[i] >> (pair % 2 * 4);
+                        first[i] = low[i] & 15 | (bits & 3) << 4;
+                        second[i] = low[i] >> 4 | (bits >> 2 & 3) << 4;
+                    }
+                }
+                _ => {
+                    for i in 0..LINE {
+                        first[i] = low[i] & 15;
+                        second[i] = low[i] >> 4;
                     }
                 }
             }
-            BlockKind::Q6K => {
-                for (four, high) in codes
-                    .chunks_exact_mut(4 * LINE)
-                    .zip(high.chunks_exact(LINE))
-                {
-                    for (step, line) in four.chunks_exact_mut(LINE).enumerate() {
-                        for (code, bits) in line.iter_mut().zip(high) {
-                            *code |= (bits >> (2 * step) & 3) << 4;
-                        }
-                    }
-                }
-            }
-            _ => {}
         }
     }
 }
 
-#[inline(always)]
-fn multiply(to: &mut [f32], shared: &[f32], factors: &[u8], value: impl Fn(u8) -> f32) {
+/// Factors of 8 bits times the scales of their outputs.
+fn multiply(to: &mut [f32], shared: &[f32; PANEL], factors: &[u8], signed: bool) {
     for (to, factors) in to.chunks_exact_mut(PANEL).zip(factors.chunks_exact(PANEL)) {
         for ((to, shared), factor) in to.iter_mut().zip(shared).zip(factors) {
-            *to = shared * value(*factor);
+            let factor = if signed {
+                f32::from(factor.cast_signed())
+            } else {
+                f32::from(*factor)
+            };
+            *to = shared * factor;
         }
     }
 }
@@ -319,10 +329,12 @@ fn widen(from: &[u8], to: &mut [f32]) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{BlockKind, Unpacked, unpack_with};
+    use super::{BlockKind, PANEL, Unpacked, unpack_with};
     use std::arch::x86_64::{
-        _mm_loadu_si128, _mm256_cvtph_ps, _mm256_loadu_si256, _mm256_storeu_ps, _mm512_cvtph_ps,
-        _mm512_storeu_ps,
+        _mm_loadl_epi64, _mm_loadu_si128, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
+        _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_mul_ps,
+        _mm256_storeu_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
+        _mm512_cvtph_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_storeu_ps,
     };
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
@@ -333,7 +345,7 @@ mod x86 {
         blocks: usize,
         to: &mut Unpacked,
     ) {
-        unpack_with(kind, scales, packed, blocks, to, |from, to| {
+        let widen = |from: &[u8], to: &mut [f32]| {
             for (from, to) in from.chunks_exact(32).zip(to.chunks_exact_mut(16)) {
                 // SAFETY: there are 32 bytes and 16 floats.
                 unsafe {
@@ -341,7 +353,26 @@ mod x86 {
                     _mm512_storeu_ps(to.as_mut_ptr(), floats);
                 }
             }
-        });
+        };
+        let multiply = |to: &mut [f32], shared: &[f32; PANEL], factors: &[u8], signed: bool| {
+            for (to, factors) in to.chunks_exact_mut(PANEL).zip(factors.chunks_exact(PANEL)) {
+                for at in [0, 16] {
+                    // SAFETY: there are 16 bytes and 16 floats from `at` on.
+                    unsafe {
+                        let bytes = _mm_loadu_si128(factors.as_ptr().add(at).cast());
+                        let whole = if signed {
+                            _mm512_cvtepi8_epi32(bytes)
+                        } else {
+                            _mm512_cvtepu8_epi32(bytes)
+                        };
+                        let shared = _mm512_loadu_ps(shared.as_ptr().add(at));
+                        let product = _mm512_mul_ps(shared, _mm512_cvtepi32_ps(whole));
+                        _mm512_storeu_ps(to.as_mut_ptr().add(at), product);
+                    }
+                }
+            }
+        };
+        unpack_with(kind, scales, packed, blocks, to, widen, multiply);
     }
 
     #[target_feature(enable = "avx2,f16c")]
@@ -352,7 +383,7 @@ mod x86 {
         blocks: usize,
         to: &mut Unpacked,
     ) {
-        unpack_with(kind, scales, packed, blocks, to, |from, to| {
+        let widen = |from: &[u8], to: &mut [f32]| {
             for (from, to) in from.chunks_exact(16).zip(to.chunks_exact_mut(8)) {
                 // SAFETY: there are 16 bytes and 8 floats.
                 unsafe {
@@ -360,6 +391,25 @@ mod x86 {
                     _mm256_storeu_ps(to.as_mut_ptr(), floats);
                 }
             }
-        });
+        };
+        let multiply = |to: &mut [f32], shared: &[f32; PANEL], factors: &[u8], signed: bool| {
+            for (to, factors) in to.chunks_exact_mut(PANEL).zip(factors.chunks_exact(PANEL)) {
+                for at in [0, 8, 16, 24] {
+                    // SAFETY: there are 8 bytes and 8 floats from `at` on.
+                    unsafe {
+                        let bytes = _mm_loadl_epi64(factors.as_ptr().add(at).cast());
+                        let whole = if signed {
+                            _mm256_cvtepi8_epi32(bytes)
+                        } else {
+                            _mm256_cvtepu8_epi32(bytes)
+                        };
+                        let shared = _mm256_loadu_ps(shared.as_ptr().add(at));
+                        let product = _mm256_mul_ps(shared, _mm256_cvtepi32_ps(whole));
+                        _mm256_storeu_ps(to.as_mut_ptr().add(at), product);
+                    }
+                }
+            }
+        };
+        unpack_with(kind, scales, packed, blocks, to, widen, multiply);
     }
 }
