@@ -4,7 +4,7 @@ FEATURES ?= failpoints
 RUN := $(CARGO) run --release --quiet --
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-pure test-faults test-web fuzz lint bench bench-server fixtures run-comprehensive \
+.PHONY: help quickstart test test-pure test-faults test-web fuzz lint bench bench-engine bench-server fixtures run-comprehensive \
 	run-comprehensive-safe resume-comprehensive health install man schema clean
 
 help: ## Show this list
@@ -35,6 +35,13 @@ lint: ## Formatting, clippy and documentation, warnings denied
 
 bench: ## Measure what the README claims; prints figures and ratios
 	$(CARGO) bench
+
+bench-engine: ## Our engine beside transformers and llama.cpp; ARGS='--count 16' for a short run (pip, a C++ compiler)
+	@test -x target/peers/bin/python || python3 -m venv target/peers
+	target/peers/bin/pip install --quiet numpy safetensors gguf torch transformers llama-cpp-python
+	target/peers/bin/python benches/peers/make.py target/bench
+	$(CARGO) build --release
+	target/peers/bin/python benches/peers/compare.py target/bench target/release/ragicamp $(ARGS)
 
 bench-server: ## Load the API: 10,000 experiments and a log of 1 GB (needs wrk)
 	$(CARGO) bench --bench server

@@ -85,6 +85,7 @@ impl<'a> StudyRun<'a> {
         let supervisor = Supervisor::new(
             options.worker.clone(),
             options.device.clone(),
+            options.cache.clone(),
             tell,
             signals.clone(),
         );

@@ -14,6 +14,8 @@ pub struct Supervisor {
     device: String,
     /// Directory against which the next model's relative path is resolved.
     pub base: Option<PathBuf>,
+    /// Where quantised weights are kept.
+    cache: PathBuf,
     tell: Sender<Message>,
     signals: SignalState,
     worker: Option<Worker>,
@@ -33,6 +35,7 @@ impl Supervisor {
     pub fn new(
         program: WorkerProgram,
         device: String,
+        cache: PathBuf,
         tell: Sender<Message>,
         signals: SignalState,
     ) -> Self {
@@ -40,6 +43,7 @@ impl Supervisor {
             program,
             device,
             base: None,
+            cache,
             tell,
             signals,
             worker: None,
@@ -94,6 +98,7 @@ impl Supervisor {
             quantization: spec.quantization,
             device: self.device.clone(),
             base: self.base.clone(),
+            cache: Some(self.cache.clone()),
         }));
         self.worker = Some(worker);
         self.loaded = None;

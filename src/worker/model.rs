@@ -35,6 +35,7 @@ impl Model {
                 quantization: load.quantization,
                 dtype: load.model.dtype,
                 device,
+                cache: load.cache.clone(),
                 ..LoadOptions::default()
             },
         )?;

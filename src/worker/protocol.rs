@@ -16,6 +16,9 @@ pub struct Load {
     pub device: String,
     /// Directory against which relative model paths are resolved.
     pub base: Option<PathBuf>,
+    /// Directory below which quantised weights are kept.
+    #[serde(default)]
+    pub cache: Option<PathBuf>,
 }
 
 /// From the supervisor to the worker, one JSON value a line.
