@@ -4,7 +4,7 @@ FEATURES ?= failpoints
 RUN := $(CARGO) run --release --quiet --
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-pure test-faults test-web fuzz lint bench bench-server fixtures run-comprehensive \
+.PHONY: help quickstart test test-pure test-faults test-web test-slurm fuzz lint bench bench-server fixtures run-comprehensive \
 	run-comprehensive-safe resume-comprehensive health install man schema clean
 
 help: ## Show this list
@@ -24,6 +24,9 @@ test-faults: ## The longer fault suite: a hundred kills of the supervisor
 
 test-web: ## The panel in headless Chromium, and the API against its description (installs chromium)
 	tests/web/run
+
+test-slurm: ## A study on a real Slurm of two nodes, and the Kubernetes manifest (installs slurm; needs root)
+	tests/slurm/run
 
 fuzz: ## Feed the log reader what nobody wrote; SECONDS=60 (needs cargo-fuzz and nightly)
 	cd fuzz && $(CARGO) +nightly fuzz run errortrace -- -max_total_time=$(or $(SECONDS),60)

@@ -55,6 +55,7 @@ use crate::{
     domain::{Dtype, Failure, Quantization},
     hub::ModelFiles,
 };
+use std::num::NonZeroUsize;
 
 /// How a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,6 +71,9 @@ pub struct LoadOptions {
     /// Attend with candle's tensor operations on the processor too, as GPUs
     /// do; slower, for checking one against the other.
     pub tensor_attention: bool,
+    /// Processes that share the device's memory, this one included; an
+    /// automatic batch size leaves the others their part.
+    pub sharers: Option<NonZeroUsize>,
 }
 
 impl LoadOptions {

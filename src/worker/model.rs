@@ -35,6 +35,7 @@ impl Model {
                 quantization: load.quantization,
                 dtype: load.model.dtype,
                 device,
+                sharers: Some(load.sharers),
                 ..LoadOptions::default()
             },
         )?;
