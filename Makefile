@@ -4,7 +4,7 @@ FEATURES ?= failpoints
 RUN := $(CARGO) run --release --quiet --
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-pure test-faults test-web fuzz lint bench bench-engine bench-server fixtures run-comprehensive \
+.PHONY: help quickstart test test-pure test-faults test-web test-slurm fuzz lint bench bench-engine bench-server fixtures run-comprehensive \
 	run-comprehensive-safe resume-comprehensive health install man schema clean
 
 help: ## Show this list
@@ -24,6 +24,9 @@ test-faults: ## The longer fault suite: a hundred kills of the supervisor
 
 test-web: ## The panel in headless Chromium, and the API against its description (installs chromium)
 	tests/web/run
+
+test-slurm: ## A study on a real Slurm of two nodes, and the Kubernetes manifest (installs slurm; needs root)
+	tests/slurm/run
 
 fuzz: ## Feed every reader of foreign bytes what nobody wrote; EACH=600 seconds per target
 	EACH=$(or $(EACH),60) fuzz/run

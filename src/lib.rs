@@ -26,6 +26,9 @@
 //!    means and what to change; [`diagnosis`] reads the experiment's logs for
 //!    it and groups the failures of a study.
 //!
+//! Where a cluster is to do this, [`cluster`] hands the same work to Slurm in
+//! tasks that share the study's directory.
+//!
 //! Whoever would rather look in a browser or from a script asks `server`, which
 //! tells the same over HTTP.
 //!
@@ -35,6 +38,7 @@
 pub mod analysis;
 pub mod artifacts;
 pub mod cli;
+pub mod cluster;
 pub mod datasets;
 pub mod diagnosis;
 pub mod domain;

@@ -3,6 +3,7 @@
 //! Results go to standard output, everything else to standard error.
 
 mod cache_dir;
+mod cancel;
 mod completions;
 mod doctor;
 mod errors;
@@ -23,7 +24,9 @@ mod schema;
 #[cfg(feature = "serve")]
 mod serve;
 mod show;
+mod status;
 mod study_file;
+mod submit;
 mod summary;
 mod table;
 mod verify;
@@ -46,13 +49,14 @@ Examples:
   ragicamp run study.yaml --dry-run                   what would happen, and what it needs
   ragicamp run study.yaml --filter '*_8bit' --limit 2 a part of it
   ragicamp resume outputs/quickstart                  retry what failed or is unfinished
+  ragicamp submit study.yaml --partition gpu --gpus 1 the same on a Slurm cluster
   ragicamp health outputs/quickstart --show-failed    what failed, and why
   ragicamp errors outputs/quickstart/EXPERIMENT       the errors of one experiment
   ragicamp generate --model embedded:reader --prompt 'Question: Who?'
   ragicamp doctor                                     what this machine has
 
 Exit codes: 0 all complete; 1 finished, something failed; 2 usage or configuration;
-3 the filter selects nothing; 4 environment (disk, device); 130/143 interrupted, resumable."
+3 the filter selects nothing; 4 environment (disk, device); 130/138/143 interrupted, resumable."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -65,6 +69,12 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Retry what failed and finish what is unfinished; needs no YAML.
     Resume(Box<resume::ResumeArgs>),
+    /// Hand a study to a cluster; again: what is outstanding.
+    Submit(Box<submit::SubmitArgs>),
+    /// Say how a submitted study stands, in the queue and on disk.
+    Status(status::StatusArgs),
+    /// End a submitted study's tasks; what was answered is kept.
+    Cancel(cancel::CancelArgs),
     /// Say how studies stand, and what is wrong.
     Health(health::HealthArgs),
     /// Show an experiment's questions, prompts and answers.
@@ -106,6 +116,9 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Resume(args) => resume::run(&args),
+            Command::Submit(args) => submit::run(&args, &mut out),
+            Command::Status(args) => status::run(&args, &mut out),
+            Command::Cancel(args) => cancel::run(&args, &mut out),
             Command::Health(args) => Ok(ExitStatus(health::run(&args, &mut out)?)),
             Command::Show(args) => Ok(ExitStatus(show::run(&args, &mut out)?)),
             Command::Verify(args) => verify::run(&args, &mut out),

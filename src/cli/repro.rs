@@ -1,8 +1,9 @@
 //! `ragicamp repro`: runs an experiment again, and says what differs.
 
 use super::{
-    CliError, ExitStatus, resume,
+    CliError, ExitStatus,
     run::{self, How, artifact, say},
+    study_file,
 };
 use crate::{
     artifacts::{ExperimentDir, StudyDir, now},
@@ -64,7 +65,7 @@ pub fn run(args: &ReproArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             args.directory.display()
         )));
     };
-    let mut file = resume::study_of(study)?;
+    let mut file = study_file::open_directory(study)?;
     let name = first.name();
     let Some(spec) = file.study.experiments.iter().find(|spec| spec.name == name) else {
         return Err(CliError::usage(anyhow!(

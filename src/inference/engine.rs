@@ -25,7 +25,7 @@ use crate::{
 use candle_core::{D, DType, Tensor};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
-use std::{cmp::Reverse, collections::VecDeque};
+use std::{cmp::Reverse, collections::VecDeque, num::NonZeroUsize};
 
 /// What an engine has done since it was loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -201,7 +201,8 @@ impl Engine {
         settings: &GenerationSettings,
     ) -> usize {
         let on_cpu = self.decoder.device().is_cpu();
-        let available = device::available_bytes(self.decoder.device()).unwrap_or(1 << 30);
+        let sharers = self.options.sharers.map_or(1, NonZeroUsize::get) as u64;
+        let available = device::available_bytes(self.decoder.device()).unwrap_or(1 << 30) / sharers;
         memory::batch_size(
             self.decoder.config(),
             self.decoder.compute().size_in_bytes(),

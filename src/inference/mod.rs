@@ -61,7 +61,7 @@ use crate::{
     domain::{Dtype, Failure, Quantization},
     hub::ModelFiles,
 };
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 /// How a model is loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -82,6 +82,9 @@ pub struct LoadOptions {
     pub separate_prompts: bool,
     /// Directory below which quantised weights are kept for the next load.
     pub cache: Option<PathBuf>,
+    /// Processes that share the device's memory, this one included; an
+    /// automatic batch size leaves the others their part.
+    pub sharers: Option<NonZeroUsize>,
 }
 
 impl LoadOptions {

@@ -1,5 +1,6 @@
 use super::{
     generation::{Asked, Generated, Generation, HEARTBEAT, failure_of},
+    lane::lock,
     lessons::Lessons,
     listener::Ears,
     message::Message,
@@ -27,6 +28,7 @@ use crossbeam_channel::Receiver;
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -56,7 +58,7 @@ pub struct ExperimentRun<'r, 'q> {
     pub supervisor: &'r mut Supervisor,
     pub resources: &'r mut Resources,
     pub shelf: &'r mut Shelf,
-    pub lessons: &'r mut Lessons,
+    pub lessons: &'r Mutex<Lessons>,
     pub inbox: &'r Receiver<Message>,
     pub signals: &'r SignalState,
     pub ears: &'r mut Ears<'q>,
@@ -188,6 +190,7 @@ impl ExperimentRun<'_, '_> {
             total: questions.len(),
             answered: questions.len() - outstanding.len(),
             attempt: state.attempt,
+            device: Some(self.device.to_owned()),
         });
         state.total_questions = questions.len();
         state.predictions_complete = questions.len() - outstanding.len();
@@ -317,7 +320,9 @@ impl ExperimentRun<'_, '_> {
         let mut said = String::new();
         self.resources
             .model(&self.spec.model, &mut |progress| {
-                if progress.file != said {
+                if let Some(progress) = progress
+                    && progress.file != said
+                {
                     said.clone_from(&progress.file);
                     ears.remark(&format!(
                         "{}: fetching {} ({} MB)",
@@ -397,7 +402,7 @@ impl ExperimentRun<'_, '_> {
         let mut asked = BTreeMap::new();
         let mut remarks = Vec::new();
         for question in outstanding {
-            if self.signals.received().is_some() {
+            if self.signals.is_stopping() {
                 return Err(Stop::Interrupted);
             }
             let passages = self.shelf.retrieve(
@@ -465,11 +470,10 @@ impl ExperimentRun<'_, '_> {
             questions,
             best,
             attempt: state.attempt,
-            learned: self.lessons.recall(self.spec, self.device, longest),
+            learned: lock(self.lessons).recall(self.spec, self.device, longest),
         }
         .run();
-        self.lessons
-            .learn(self.spec, self.device, longest, generated.learned);
+        lock(self.lessons).learn(self.spec, self.device, longest, generated.learned);
         generated
     }
 

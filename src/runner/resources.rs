@@ -7,7 +7,8 @@ use crate::{
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, TryLockError},
+    time::Duration,
 };
 
 /// What this program knows by name.
@@ -64,13 +65,21 @@ fn cut_offs(name: &str) -> Vec<String> {
     }
 }
 
-/// Datasets that were loaded already: hundreds of cells share a few.
-#[derive(Debug, Default)]
+/// A lane that waits for another's download gives signs of life this often.
+const WAIT: Duration = Duration::from_millis(200);
+
+/// Where a model's relative path is resolved, or why it can not be had; empty
+/// until somebody has looked.
+type Found = Arc<Mutex<Option<Result<Option<PathBuf>, String>>>>;
+
+/// Datasets that were loaded already: hundreds of cells share a few. Clones
+/// share what they know of models, so that each is downloaded once.
+#[derive(Debug, Clone, Default)]
 pub struct Resources {
     bases: Vec<PathBuf>,
     datasets: HashMap<(DatasetSpec, Option<usize>), Arc<Dataset>>,
-    models: HashMap<ModelSpec, Result<Option<PathBuf>, String>>,
-    told: HashSet<PathBuf>,
+    models: Arc<Mutex<HashMap<ModelSpec, Found>>>,
+    told: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl Resources {
@@ -79,29 +88,53 @@ impl Resources {
         Self {
             bases,
             datasets: HashMap::new(),
-            models: HashMap::new(),
-            told: HashSet::new(),
+            models: Arc::default(),
+            told: Arc::default(),
         }
     }
 
     /// Sees to it that a model's files are here, downloading what is missing.
     /// The answer is kept: a model that can not be had is asked for once, not
-    /// once per cell. `tell` hears of every downloaded piece. Gives the
-    /// directory against which its relative path is to be resolved.
+    /// once per cell. `tell` hears of every downloaded piece, and of nothing now
+    /// and then while another lane downloads it. Gives the directory against which its relative path is to be resolved.
     ///
     /// # Errors
     /// One sentence that says what is missing and how to get it.
     pub fn model(
-        &mut self,
+        &self,
         model: &ModelSpec,
-        tell: &mut dyn FnMut(&hub::FetchProgress),
+        tell: &mut dyn FnMut(Option<&hub::FetchProgress>),
     ) -> Result<Option<PathBuf>, String> {
         if matches!(model.provider, Provider::Openai | Provider::Vllm) {
             return Ok(None);
         }
-        if let Some(known) = self.models.get(model) {
+        let found = {
+            let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(models.entry(model.clone()).or_default())
+        };
+        let mut found = loop {
+            match found.try_lock() {
+                Ok(found) => break found,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    tell(None);
+                    std::thread::sleep(WAIT);
+                }
+            }
+        };
+        if let Some(known) = &*found {
             return known.clone();
         }
+        let here = self.locate(model, tell);
+        *found = Some(here.clone());
+        here
+    }
+
+    fn locate(
+        &self,
+        model: &ModelSpec,
+        tell: &mut dyn FnMut(Option<&hub::FetchProgress>),
+    ) -> Result<Option<PathBuf>, String> {
         let found = self
             .bases
             .iter()
@@ -110,13 +143,11 @@ impl Resources {
         let here = match hub::locate(model, base.as_deref()) {
             Ok(_) => Ok(base),
             Err(hub::HubError::NotFetched { .. } | hub::HubError::PartlyFetched { .. }) => {
-                hub::fetch(model, tell).map(|_| base)
+                hub::fetch(model, &mut |progress| tell(Some(progress))).map(|_| base)
             }
             Err(error) => Err(error),
         };
-        let here = here.map_err(|error| error.to_string());
-        self.models.insert(model.clone(), here.clone());
-        here
+        here.map_err(|error| error.to_string())
     }
 
     /// The first `num_questions` questions of a dataset, or all of them.
@@ -139,8 +170,9 @@ impl Resources {
     }
 
     /// Whether nobody has been told of this file's warnings yet.
-    pub fn is_news(&mut self, dataset: &Dataset) -> bool {
-        self.told.insert(dataset.source.clone())
+    pub fn is_news(&self, dataset: &Dataset) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert(dataset.source.clone())
     }
 
     /// A relative path below the first base that has it; otherwise as it is.

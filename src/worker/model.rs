@@ -36,6 +36,7 @@ impl Model {
                 dtype: load.model.dtype,
                 device,
                 cache: load.cache.clone(),
+                sharers: Some(load.sharers),
                 ..LoadOptions::default()
             },
         )?;

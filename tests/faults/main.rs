@@ -8,8 +8,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod devices;
 mod disk;
 mod honesty;
+mod hosts;
 mod kills;
 mod signals;
 mod stories;
