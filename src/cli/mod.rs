@@ -3,19 +3,26 @@
 //! Results go to standard output, everything else to standard error.
 
 mod cache_dir;
+mod compare;
 mod completions;
 mod doctor;
 mod errors;
+mod evaluate;
 mod exit;
+mod experiments;
+mod export;
 mod fetch;
 #[cfg(feature = "inference")]
 mod generate;
 mod health;
 mod logging;
 mod man;
+mod metric_names;
+mod metrics;
 #[cfg(feature = "inference")]
 mod model_name;
 mod progress;
+mod report;
 mod resume;
 mod run;
 mod schema;
@@ -46,6 +53,8 @@ Examples:
   ragicamp resume outputs/quickstart                  retry what failed or is unfinished
   ragicamp health outputs/quickstart --show-failed    what failed, and why
   ragicamp errors outputs/quickstart/EXPERIMENT       the errors of one experiment
+  ragicamp compare outputs/quickstart --group-by type  what was better, and how sure that is
+  ragicamp metrics outputs/quickstart -m rouge_l      score what is answered once more
   ragicamp generate --model embedded:reader --prompt 'Question: Who?'
   ragicamp doctor                                     what this machine has
 
@@ -67,6 +76,16 @@ enum Command {
     Health(health::HealthArgs),
     /// Show an experiment's questions, prompts and answers.
     Show(show::ShowArgs),
+    /// Compare a study's experiments: rankings, groups, tests against a baseline.
+    Compare(Box<compare::CompareArgs>),
+    /// Compute or add metrics of finished experiments, without asking a model again.
+    Metrics(metrics::MetricsArgs),
+    /// Score a file of predictions.
+    Evaluate(evaluate::EvaluateArgs),
+    /// Write a study's results as one HTML page.
+    Report(report::ReportArgs),
+    /// Write every prediction with its configuration as CSV or Parquet.
+    Export(export::ExportArgs),
     /// Find the errors in a log: cause, class, advice.
     Errors(errors::ErrorsArgs),
     /// Serve studies, errors and live events over HTTP, read-only.
@@ -102,6 +121,11 @@ impl Cli {
             Command::Resume(args) => resume::run(&args),
             Command::Health(args) => Ok(ExitStatus(health::run(&args, &mut out)?)),
             Command::Show(args) => Ok(ExitStatus(show::run(&args, &mut out)?)),
+            Command::Compare(args) => compare::run(&args, &mut out),
+            Command::Metrics(args) => metrics::run(&args, &mut out),
+            Command::Evaluate(args) => evaluate::run(&args, &mut out),
+            Command::Report(args) => report::run(&args, &mut out),
+            Command::Export(args) => export::run(&args, &mut out),
             Command::Errors(args) => Ok(ExitStatus(errors::run(&args, &mut out)?)),
             #[cfg(feature = "serve")]
             Command::Serve(args) => serve::run(args),

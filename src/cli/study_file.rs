@@ -1,12 +1,15 @@
 use super::{CliError, run::switch};
 use crate::{
+    artifacts::StudyDir,
     domain::{BatchSize, ExperimentSpec},
     runner::ProgramCatalog,
     study::{self, Filter, Shard, Study},
 };
 use anyhow::{Context, anyhow};
 use clap::Args;
+use serde_json::Value;
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -86,6 +89,29 @@ pub fn read(path: &Path) -> Result<StudyFile, CliError> {
         text,
         bases: bases(path),
     })
+}
+
+/// The study that a directory was made from, with its results there.
+///
+/// # Errors
+/// As [`read`].
+pub fn kept(directory: &Path) -> Result<StudyFile, CliError> {
+    let mut file = read(&directory.join("study.yaml"))?;
+    file.study.output_dir = directory.display().to_string();
+    // Relative paths meant the directories of the run that began it.
+    let manifest = StudyDir::at(directory).read_manifest().ok().flatten();
+    if let Some(Value::Array(bases)) = manifest.as_ref().and_then(|manifest| manifest.get("bases"))
+    {
+        let first: Vec<_> = bases
+            .iter()
+            .filter_map(Value::as_str)
+            .map(PathBuf::from)
+            .collect();
+        file.bases.splice(0..0, first);
+        let mut seen = HashSet::new();
+        file.bases.retain(|base| seen.insert(base.clone()));
+    }
+    Ok(file)
 }
 
 /// The working directory, then the study's, then the two above it: a study in

@@ -1,6 +1,7 @@
 use super::{
-    experiment::{ExperimentRun, Verdict, changed_question},
+    experiment::{ExperimentRun, Verdict, about, changed_question},
     generation::failure_of,
+    judge::Judge,
     lessons::Lessons,
     listener::{Ears, Listener},
     message::Message,
@@ -11,11 +12,10 @@ use super::{
     retrieval::Shelf,
     signals,
     supervisor::Supervisor,
+    tables::{Line, write_tables},
 };
 use crate::{
-    artifacts::{
-        ArtifactError, Claim, ExperimentDir, LeaseOptions, ResultRow, StudyDir, SummaryEntry, now,
-    },
+    artifacts::{ArtifactError, Claim, ExperimentDir, LeaseOptions, StudyDir, now},
     domain::{Event, ExperimentSpec, Failure, FailureClass, Phase},
     study::Study,
 };
@@ -55,6 +55,7 @@ pub struct StudyRun<'a> {
     signals: signals::SignalState,
     ears: Ears<'a>,
     environment: Value,
+    judge: Option<Judge>,
     report: RunReport,
     start: Instant,
     /// The same as a timestamp of artifacts.
@@ -109,6 +110,10 @@ impl<'a> StudyRun<'a> {
                 log: Some(dir.events()?),
             },
             environment: environment(options),
+            judge: study
+                .llm_judge
+                .as_ref()
+                .map(|judge| Judge::new(judge, &options.cache)),
             report: RunReport {
                 selected: experiments.len(),
                 ..RunReport::default()
@@ -330,6 +335,7 @@ impl<'a> StudyRun<'a> {
             signals: &self.signals,
             ears: &mut self.ears,
             environment: &self.environment,
+            judge: self.judge.as_mut(),
         };
         let verdict = run.run();
         if let Err(error) = run.lease.release()
@@ -434,8 +440,6 @@ impl<'a> StudyRun<'a> {
     /// failure to write it is a remark.
     fn summarise(&mut self) {
         self.summarised = Instant::now();
-        let mut entries = Vec::new();
-        let mut rows = Vec::new();
         let seen: HashMap<&str, &ExperimentReport> = self
             .report
             .experiments
@@ -444,72 +448,21 @@ impl<'a> StudyRun<'a> {
             .collect();
         // All experiments of the study, not only those of this run: others
         // may have been done before, or are being done beside it.
-        for spec in &self.study.experiments {
-            let dir = self.dir.experiment(&spec.name);
-            let Ok(Some(state)) = dir.state() else {
-                continue;
-            };
-            let results = dir.results().ok().flatten();
-            let report = seen.get(spec.name.as_str());
-            let duration = results
-                .as_ref()
-                .map(|results| results.duration_seconds)
-                .or(report.map(|report| report.seconds));
-            let metrics = results
-                .map(|results| results.metrics)
-                .or(report.map(|report| report.metrics.clone()))
-                .unwrap_or_default();
-            entries.push(SummaryEntry {
-                name: spec.name.clone(),
-                status: state.phase,
-                metrics: metrics.clone(),
-                duration,
-                error: state.error,
-            });
-            rows.push(ResultRow {
-                experiment: spec.name.clone(),
-                status: state.phase,
-                fields: fields(spec),
-                metrics,
-            });
-        }
+        let lines = self.study.experiments.iter().filter_map(|spec| {
+            let report = seen.get(spec.name.as_str()).copied();
+            Line::read(&self.dir.experiment(&spec.name), &about(spec), report)
+        });
+        let tables = write_tables(self.dir, &self.study.name, lines);
         let mut manifest = match self.dir.read_manifest() {
             Ok(Some(Value::Object(manifest))) => manifest,
             _ => Map::new(),
         };
         manifest.insert("batch_sizes".to_owned(), self.lessons.to_value());
-        let written = self
-            .dir
-            .write_summary(&self.study.name, &entries)
-            .and_then(|()| self.dir.write_results_csv(&rows))
-            .and_then(|()| self.dir.write_manifest(&Value::Object(manifest)));
+        let written = tables.and_then(|()| self.dir.write_manifest(&Value::Object(manifest)));
         if let Err(error) = written {
             self.ears.remark(&format!("the study's tables: {error}"));
         }
     }
-}
-
-fn fields(spec: &ExperimentSpec) -> Vec<(String, String)> {
-    let text = |value: Value| match value {
-        Value::String(text) => text,
-        Value::Null => String::new(),
-        other => other.to_string(),
-    };
-    [
-        ("type", json!(spec.kind)),
-        ("model", json!(spec.model.to_string())),
-        ("quantization", json!(spec.quantization)),
-        ("prompt", json!(spec.prompt.name)),
-        ("dataset", json!(spec.dataset.name)),
-        (
-            "retriever",
-            json!(spec.retriever.as_ref().map(|retriever| &retriever.name)),
-        ),
-        ("top_k", json!(spec.top_k)),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), text(value)))
-    .collect()
 }
 
 fn environment(options: &RunOptions) -> Value {

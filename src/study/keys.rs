@@ -791,6 +791,11 @@ pub(super) const JUDGE: &[Key] = &[
         Shape::Words(&["binary", "ternary"]),
         "The same as judgment_type.",
     ),
+    used(
+        "concurrency",
+        Shape::Integer(1),
+        "Requests to the judge at once (default: 8).",
+    ),
 ];
 
 pub(super) const SAMPLING: &[Key] = &[

@@ -52,6 +52,8 @@ pub struct LlmJudge {
     pub model: ModelSpec,
     /// `binary` or `ternary`.
     pub judgment_type: String,
+    /// Requests to it at once.
+    pub concurrency: usize,
 }
 
 /// Reads a study. `file` is only the name that problems are reported under.

@@ -1,0 +1,67 @@
+use super::report::ExperimentReport;
+use crate::artifacts::{ExperimentDir, Result, ResultRow, StudyDir, SummaryEntry};
+use serde_json::{Map, Value};
+
+/// An experiment's line in the tables of its study.
+pub struct Line {
+    row: ResultRow,
+    entry: SummaryEntry,
+}
+
+impl Line {
+    /// What the experiment's directory tells, or else the run's report of it;
+    /// `None` for one that has not begun. `about` says what it is.
+    pub fn read(
+        dir: &ExperimentDir,
+        about: &Map<String, Value>,
+        report: Option<&ExperimentReport>,
+    ) -> Option<Self> {
+        let state = dir.state().ok()??;
+        let results = dir.results().ok().flatten();
+        let duration = results
+            .as_ref()
+            .map(|results| results.duration_seconds)
+            .or(report.map(|report| report.seconds));
+        let metrics = results
+            .map(|results| results.metrics)
+            .or(report.map(|report| report.metrics.clone()))
+            .unwrap_or_default();
+        let name = dir.name();
+        Some(Self {
+            entry: SummaryEntry {
+                name: name.clone(),
+                status: state.phase,
+                metrics: metrics.clone(),
+                duration,
+                error: state.error,
+            },
+            row: ResultRow {
+                experiment: name,
+                status: state.phase,
+                fields: about
+                    .iter()
+                    .map(|(key, value)| (key.clone(), text(value)))
+                    .collect(),
+                metrics,
+            },
+        })
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+/// Writes `study_summary.json` and `results.csv`.
+///
+/// # Errors
+/// When one of them can not be written.
+pub fn write_tables(dir: &StudyDir, study: &str, lines: impl Iterator<Item = Line>) -> Result<()> {
+    let (rows, entries): (Vec<_>, Vec<_>) = lines.map(|line| (line.row, line.entry)).unzip();
+    dir.write_summary(study, &entries)?;
+    dir.write_results_csv(&rows)
+}
