@@ -121,16 +121,16 @@ fn table(comparisons: &[Comparison<'_>], metric: &str, is_binary: bool) -> Table
                     low: difference.low,
                     high: difference.high,
                 },
-                Cell::Number(difference.p_value),
-                Cell::Number(adjusted[i]),
+                Cell::Probability(difference.p_value),
+                Cell::Probability(adjusted[i]),
                 Cell::Text(verdict(difference.mean, adjusted[i]).to_owned()),
             ];
             if is_binary {
                 cells.extend([
                     Cell::Count(one.only_here),
                     Cell::Count(one.only_baseline),
-                    Cell::Number(exact[i]),
-                    Cell::Number(exact_adjusted[i]),
+                    Cell::Probability(exact[i]),
+                    Cell::Probability(exact_adjusted[i]),
                 ]);
             }
             cells

@@ -13,6 +13,8 @@ pub enum Cell {
     Count(usize),
     /// A number, shown with four digits after the point.
     Number(f64),
+    /// A p-value; none is shown as 0.
+    Probability(f64),
     /// A mean with its 95 % interval.
     Estimate {
         /// The mean.
@@ -53,7 +55,7 @@ impl Cell {
         match self {
             Self::Empty | Self::Text(_) => None,
             Self::Count(count) => Some(*count as f64),
-            Self::Number(number) => Some(*number),
+            Self::Number(number) | Self::Probability(number) => Some(*number),
             Self::Estimate { mean, .. } => Some(*mean),
         }
     }
@@ -63,7 +65,7 @@ impl Cell {
             Self::Empty => Value::Null,
             Self::Text(text) => json!(text),
             Self::Count(count) => json!(count),
-            Self::Number(number) => json!(number),
+            Self::Number(number) | Self::Probability(number) => json!(number),
             Self::Estimate { mean, .. } => json!(mean),
         }
     }
@@ -76,7 +78,8 @@ impl std::fmt::Display for Cell {
             Self::Empty => f.pad("-"),
             Self::Text(text) => f.pad(text),
             Self::Count(count) => f.pad(&count.to_string()),
-            Self::Number(number) => f.pad(&format!("{number:.4}")),
+            Self::Probability(p) if *p < 0.000_1 => f.pad("<0.0001"),
+            Self::Number(number) | Self::Probability(number) => f.pad(&format!("{number:.4}")),
             Self::Estimate { mean, low, high } => {
                 f.pad(&format!("{mean:.3} [{low:.3}, {high:.3}]"))
             }

@@ -129,7 +129,10 @@ fn json_lines(bytes: &[u8]) -> std::result::Result<Value, Option<String>> {
             Err(_) if records.is_empty() => return Err(None),
             Err(error) => {
                 let number = number + 1;
-                return Err(Some(format!("line {number} is no JSON ({error})")));
+                // The parser counts lines from where it was put.
+                let said = error.to_string();
+                let why = said.split(" at line ").next().unwrap_or(&said);
+                return Err(Some(format!("line {number} is no JSON ({why})")));
             }
         }
     }

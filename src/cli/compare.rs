@@ -116,12 +116,13 @@ pub fn run(args: &CompareArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErr
     Ok(ExitStatus::OK)
 }
 
-const INTERVALS: &str = "Means over complete experiments; in brackets the 95 % bootstrap \
-interval over questions.";
+const INTERVALS: &str = "\
+Means over complete experiments; in brackets the 95 % bootstrap interval over questions.";
 
-const TESTS: &str = "On the questions that both have: the difference with its 95 % bootstrap \
-interval, p of the permutation test, and p_holm, which is p for having looked at so many \
-experiments. The verdict is by p_holm < 0.05.";
+const TESTS: &str = "\
+On the questions that both have: the difference with its 95 % bootstrap interval, p of the
+permutation test, and p_holm, which is p for having looked at so many experiments. The verdict
+is by p_holm < 0.05.";
 
 /// Those that can be compared, and the others with the reason.
 fn comparable<'s>(stored: &'s [Stored], metric: &str) -> (Vec<&'s Stored>, Vec<(String, String)>) {

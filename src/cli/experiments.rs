@@ -6,6 +6,8 @@ use crate::{
     analysis::{ExperimentRow, ItemScore, Measured},
     artifacts::{ArtifactError, ExperimentDir, StudyDir},
     domain::{ExperimentSpec, Phase},
+    metrics,
+    study::nearest,
 };
 use anyhow::anyhow;
 use serde_json::Map;
@@ -158,10 +160,16 @@ pub fn metric(
     match named {
         Some(named) if known.contains(named) => Ok(named.to_owned()),
         Some(named) => {
+            let hint = match nearest(named, known.iter().copied()) {
+                _ if metrics::find(named).is_some() => {
+                    format!("`ragicamp metrics {place} -m {named}` adds it")
+                }
+                Some(meant) => format!("did you mean '{meant}'?"),
+                None => "nobody knows it".to_owned(),
+            };
             let known: Vec<&str> = known.into_iter().collect();
             Err(CliError::usage(anyhow!(
-                "no experiment in {place} has the metric '{named}'; they have {}; \
-                 `ragicamp metrics {place} -m {named}` adds it",
+                "no experiment in {place} has the metric '{named}'; they have {}; {hint}",
                 known.join(", ")
             )))
         }

@@ -12,16 +12,16 @@ use anyhow::anyhow;
 pub fn checked(names: &[String]) -> Result<Vec<String>, CliError> {
     let mut checked: Vec<String> = Vec::new();
     for name in names.iter().map(|name| name.trim()) {
-        match metrics::find(name).map(|metric| (metric.name, metric.availability)) {
-            Some((_, Availability::Unavailable { reason })) => {
+        if is_family(name) {
+            let example = name.replace("@k", "@5");
+            return Err(CliError::usage(anyhow!(
+                "the metric {name} wants a number for k: write for example {example}"
+            )));
+        }
+        match metrics::find(name).map(|metric| metric.availability) {
+            Some(Availability::Unavailable { reason }) => {
                 return Err(CliError::usage(anyhow!(
                     "the metric {name} is not computed: {reason}"
-                )));
-            }
-            Some((known, _)) if known.ends_with("@k") && known == name => {
-                let example = name.replace("@k", "@5");
-                return Err(CliError::usage(anyhow!(
-                    "the metric {name} wants a number for k: write for example {example}"
                 )));
             }
             Some(_) if checked.iter().any(|one| one == name) => {}
@@ -30,6 +30,12 @@ pub fn checked(names: &[String]) -> Result<Vec<String>, CliError> {
         }
     }
     Ok(checked)
+}
+
+/// `recall@k` stands for one metric per k.
+fn is_family(name: &str) -> bool {
+    let mut known = metrics::known().iter();
+    name.ends_with("@k") && known.any(|metric| metric.name == name)
 }
 
 fn unknown(name: &str) -> CliError {

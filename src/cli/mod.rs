@@ -53,7 +53,7 @@ Examples:
   ragicamp resume outputs/quickstart                  retry what failed or is unfinished
   ragicamp health outputs/quickstart --show-failed    what failed, and why
   ragicamp errors outputs/quickstart/EXPERIMENT       the errors of one experiment
-  ragicamp compare outputs/quickstart --group-by type  what was better, and how sure that is
+  ragicamp compare outputs/quickstart --top 5         what was best, and how sure that is
   ragicamp metrics outputs/quickstart -m rouge_l      score what is answered once more
   ragicamp generate --model embedded:reader --prompt 'Question: Who?'
   ragicamp doctor                                     what this machine has

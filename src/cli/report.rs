@@ -61,7 +61,7 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
     let failures = failures(&stored);
     let page = Report {
         study: &StudyDir::at(&args.directory).name(),
-        made: &now(),
+        made: &made(&now()),
         metric: &metric,
         metrics: &metrics,
         experiments: &measured,
@@ -79,6 +79,12 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
         &format!("{}: {} experiments", output.display(), stored.len()),
     )?;
     Ok(ExitStatus::OK)
+}
+
+/// A timestamp to the minute.
+fn made(timestamp: &str) -> String {
+    let minutes: String = timestamp.chars().take("2025-12-10T03:58".len()).collect();
+    format!("{} UTC", minutes.replace('T', " "))
 }
 
 fn write(path: &Path, page: &str) -> Result<(), CliError> {

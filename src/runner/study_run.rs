@@ -22,7 +22,7 @@ use crate::{
 use crossbeam_channel::Receiver;
 use serde_json::{Map, Value, json};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
@@ -115,7 +115,7 @@ impl<'a> StudyRun<'a> {
                 .as_ref()
                 .map(|judge| Judge::new(judge, &options.cache)),
             report: RunReport {
-                selected: experiments.len(),
+                selected: to_run(study, experiments),
                 ..RunReport::default()
             },
             start: Instant::now(),
@@ -138,9 +138,10 @@ impl<'a> StudyRun<'a> {
             complete: done,
         });
         let mut held = Vec::new();
-        let all: Vec<_> = self.experiments.iter().collect();
         let mut stopped = false;
-        for spec in all {
+        let mut tried = BTreeSet::new();
+        while let Some(spec) = self.next(&tried) {
+            tried.insert(spec.name.as_str());
             if let Next::Stop = self.one(spec, Some(&mut held)) {
                 stopped = true;
                 break;
@@ -166,6 +167,44 @@ impl<'a> StudyRun<'a> {
             seconds: self.report.seconds,
         });
         self.report
+    }
+
+    /// The experiment to run after those that were tried: the next of the list,
+    /// and in a search the next that it chooses.
+    fn next(&self, tried: &BTreeSet<&str>) -> Option<&'a ExperimentSpec> {
+        let untried = |spec: &&ExperimentSpec| !tried.contains(spec.name.as_str());
+        let Some(search) = &self.study.search else {
+            return self.experiments.iter().find(untried);
+        };
+        let is_fixed = |spec: &&ExperimentSpec| !search.cells.contains(&spec.name);
+        let has_begun = |spec: &&ExperimentSpec| self.dir.experiment(&spec.name).exists();
+        // What was chosen before is a part of the search, finished or not.
+        let due = self
+            .experiments
+            .iter()
+            .filter(untried)
+            .find(|spec| is_fixed(spec) || has_begun(spec));
+        due.or_else(|| {
+            let results: Vec<(&str, f64)> = tried
+                .iter()
+                .filter_map(|name| Some((*name, self.score(name, &search.metric)?)))
+                .collect();
+            let of_search: BTreeSet<&str> = tried.iter().copied().collect();
+            search.next(self.experiments, &of_search, &results.into_iter().collect())
+        })
+    }
+
+    /// What a complete experiment scored; one that failed has no score.
+    fn score(&self, name: &str, metric: &str) -> Option<f64> {
+        let dir = self.dir.experiment(name);
+        let state = dir.state().ok()??;
+        let results = dir.results().ok()??;
+        let is_complete = state.phase == Phase::Complete;
+        results
+            .metrics
+            .get(metric)?
+            .as_f64()
+            .filter(|_| is_complete)
     }
 
     fn is_complete(&self, spec: &ExperimentSpec) -> bool {
@@ -463,6 +502,19 @@ impl<'a> StudyRun<'a> {
             self.ears.remark(&format!("the study's tables: {error}"));
         }
     }
+}
+
+/// How many experiments a run comes to: of a searched grid only those that
+/// the search tries.
+fn to_run(study: &Study, experiments: &[ExperimentSpec]) -> usize {
+    let Some(search) = &study.search else {
+        return experiments.len();
+    };
+    let searched = experiments
+        .iter()
+        .filter(|spec| search.cells.contains(&spec.name))
+        .count();
+    experiments.len() - searched + searched.min(search.number)
 }
 
 fn environment(options: &RunOptions) -> Value {

@@ -75,15 +75,21 @@ impl<'a> Reader<'a> {
             .get("experiments")
             .map(|at| self.each(&at, |at| hand.read(at)))
             .unwrap_or_default();
+        self.check_search(rag_section.as_ref(), rag.as_ref(), &settings.metrics);
         self.check_something_runs(direct.is_some() || rag.is_some() || !written.is_empty());
 
         let mut cells = Vec::new();
         let mut room = MAX_CELLS;
+        let mut search = None;
         for (axes, sampling) in [direct.map(|axes| (axes, None)), rag].into_iter().flatten() {
             let mut grid = self.expand(&axes, &mut room)?;
             if let Some(sampling) = sampling {
                 // Two cells of one name would share a lot.
-                grid = sampling.take(unique(grid, self.report));
+                grid = unique(grid, self.report);
+                search = sampling.search(&grid);
+                if search.is_none() {
+                    grid = sampling.take(grid);
+                }
             }
             cells.append(&mut grid);
         }
@@ -117,6 +123,7 @@ impl<'a> Reader<'a> {
             output_dir: text("output_dir").unwrap_or_else(|| format!("outputs/{name}")),
             description: text("description").unwrap_or_default(),
             llm_judge,
+            search,
             name,
             experiments,
             settings,
@@ -224,6 +231,27 @@ impl<'a> Reader<'a> {
             }
         }
         (metrics, unavailable)
+    }
+
+    /// A search is by a metric that is computed.
+    fn check_search(
+        &self,
+        section: Option<&Fields<'a>>,
+        rag: Option<&(Axes<'_>, Option<Sampling>)>,
+        metrics: &[String],
+    ) {
+        let optimised = rag.and_then(|(_, sampling)| sampling.as_ref()?.optimised());
+        let at = section
+            .and_then(|section| section.get("sampling"))
+            .or_else(|| self.fields.get("sampling"));
+        if let (Some(metric), Some(at)) = (optimised, at)
+            && !metrics.iter().any(|one| one == metric)
+        {
+            at.error(
+                format!("the search is by {metric}, which is not among the computed metrics"),
+                Some("add it to metrics, or name another with optimize_metric".to_owned()),
+            );
+        }
     }
 
     fn judge(&self, at: &At<'_>) -> Option<LlmJudge> {

@@ -5,6 +5,7 @@ use super::{
     keys,
     reader::Reader,
     report::Report,
+    search::Search,
     yaml,
 };
 use crate::domain::{ExperimentSpec, ModelSpec, RunSettings};
@@ -28,6 +29,9 @@ pub struct Study {
     pub overrides: BTreeMap<String, RunSettings>,
     /// What hand-written experiments are to show, by name.
     pub hypotheses: BTreeMap<String, String>,
+    /// The grid that is searched while the study runs, if one is: of its cells
+    /// only some are to be run.
+    pub search: Option<Search>,
     /// The judge, for metrics that need one.
     pub llm_judge: Option<LlmJudge>,
     /// Experiments that can not run in this version, with one sentence each.

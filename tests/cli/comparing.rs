@@ -15,7 +15,17 @@ fn json(place: &Place, arguments: &[&str]) -> Value {
 fn the_ranking_is_best_first_and_only_of_complete_experiments() {
     let place = study();
     let done = place.ok(&["compare", "outputs/made"]);
-    insta::assert_snapshot!(done.out, @"");
+    insta::assert_snapshot!(done.out, @r"
+    exact_match, best first
+
+    experiment                          exact_match  answered  coverage
+    rag_m1_bm25_k5_default_nq  0.750 [0.650, 0.850]        40    1.0000
+    rag_m1_bm25_k1_default_nq  0.500 [0.400, 0.600]        40    1.0000
+    rag_m2_bm25_k5_default_nq  0.375 [0.275, 0.475]        40    1.0000
+    direct_m1_default_nq       0.250 [0.150, 0.350]        40    1.0000
+
+    Means over complete experiments; in brackets the 95 % bootstrap interval over questions.
+    ");
     assert_eq!(
         done.err,
         format!("left out: {FAILED}: it is failed, not complete\n")
@@ -33,9 +43,25 @@ fn the_ranking_is_best_first_and_only_of_complete_experiments() {
 fn groups_and_pivots_have_means_with_intervals_over_questions() {
     let place = study();
     insta::assert_snapshot!(
-        place.ok(&["compare", "outputs/made", "--group-by", "type"]).out, @"");
+        place.ok(&["compare", "outputs/made", "--group-by", "type"]).out, @r"
+    exact_match by type
+
+    type    experiments      mean exact_match      best exact_match  best experiment
+    rag               3  0.542 [0.417, 0.650]  0.750 [0.650, 0.850]  rag_m1_bm25_k5_default_nq
+    direct            1  0.250 [0.150, 0.350]  0.250 [0.150, 0.350]  direct_m1_default_nq
+
+    Means over complete experiments; in brackets the 95 % bootstrap interval over questions.
+    ");
     insta::assert_snapshot!(
-        place.ok(&["compare", "outputs/made", "--pivot", "model", "top_k"]).out, @"");
+        place.ok(&["compare", "outputs/made", "--pivot", "model", "top_k"]).out, @r"
+    exact_match by model and top_k
+
+    model \ top_k                     -                     1                     5
+    m1             0.250 [0.150, 0.350]  0.500 [0.400, 0.600]  0.750 [0.650, 0.850]
+    m2                                -                     -  0.375 [0.275, 0.475]
+
+    Means over complete experiments; in brackets the 95 % bootstrap interval over questions.
+    ");
     let groups = json(&place, &["--group-by", "top_k"]);
     assert_eq!(groups["metric"], "exact_match");
     assert_eq!(groups["rows"].as_array().unwrap().len(), 3);
@@ -63,7 +89,18 @@ fn against_a_baseline_every_other_is_tested_on_the_questions_that_both_have() {
     let text = place
         .ok(&["compare", "outputs/made", "--baseline", DIRECT])
         .out;
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+    exact_match against direct_m1_default_nq (0.2500)
+
+    experiment                 questions  exact_match  baseline exact_match             difference       p  p_holm  verdict              only_here  only_baseline  p_mcnemar  p_mcnemar_holm
+    rag_m1_bm25_k5_default_nq         40       0.7500                0.2500   0.500 [0.350, 0.650]  0.0001  0.0003  better                      20              0    <0.0001         <0.0001
+    rag_m1_bm25_k1_default_nq         40       0.5000                0.2500   0.250 [0.125, 0.375]  0.0012  0.0024  better                      10              0     0.0020          0.0039
+    rag_m2_bm25_k5_default_nq         40       0.3750                0.2500  0.125 [-0.050, 0.300]  0.3020  0.3020  no difference shown         10              5     0.3018          0.3018
+
+    On the questions that both have: the difference with its 95 % bootstrap interval, p of the
+    permutation test, and p_holm, which is p for having looked at so many experiments. The verdict
+    is by p_holm < 0.05.
+    ");
     // The same numbers every time, and by the path of the directory too.
     let by_path = format!("outputs/made/{DIRECT}/");
     assert_eq!(
@@ -103,7 +140,21 @@ fn what_can_not_be_compared_gets_one_sentence() {
         done.err
     })
     .collect();
-    insta::assert_snapshot!(said.concat(), @"");
+    insta::assert_snapshot!(said.concat(), @r"
+    error: nowhere: there is no such directory; name a study's directory, like outputs/STUDY
+    error: study.yaml: it is a file; name a study's directory, like outputs/STUDY
+    error: empty holds no experiment: name a study's directory, like outputs/STUDY
+    error: no experiment in outputs/made has the metric 'f2'; they have exact_match; nobody knows it
+    error: outputs/made has no experiment 'direct_m1_default_n'; did you mean 'direct_m1_default_nq'?
+    error: rag_m3_bm25_k5_default_nq can not be the baseline: it is failed, not complete
+    error: no experiment in outputs/made/rag_m3_bm25_k5_default_nq has scores yet: `ragicamp resume outputs/made/rag_m3_bm25_k5_default_nq` finishes them, `ragicamp metrics outputs/made/rag_m3_bm25_k5_default_nq -m f1` scores what is answered
+    error: nowhere: there is no such directory; name a study's directory, like outputs/STUDY
+    error: no experiment in outputs/made has the metric 'f2'; they have exact_match; nobody knows it
+    error: cannot write nowhere/report.html: No such file or directory (os error 2)
+    error: nowhere: there is no such directory; name a study's directory, like outputs/STUDY
+    error: empty is a directory: name a file in it
+    error: cannot write nowhere/x.csv: No such file or directory (os error 2)
+    ");
     for (arguments, why) in [
         (&["--group-by", "topk"][..], "'topk' is nothing to group by"),
         (&["--pivot", "model"], "2 values required"),
@@ -132,7 +183,7 @@ fn a_report_is_one_page_that_asks_for_nothing_else() {
         "Quality against speed",
         "Failures by cause",
         "All experiments",
-        "CUDA_ERROR_OUT_OF_MEMORY",
+        "out of memory",
         FAILED,
     ] {
         assert!(html.contains(part), "{part}");

@@ -64,7 +64,13 @@ fn a_file_of_any_shape_is_scored_and_an_error_in_it_never() {
     );
     assert_eq!(aggregate(&place, "one.jsonl")["f1"], 1.0);
     let done = place.ok(&["evaluate", "lines.jsonl"]);
-    insta::assert_snapshot!(done.out, @"");
+    insta::assert_snapshot!(done.out, @r"
+    metric                       mean  n
+    exact_match  0.750 [0.250, 1.000]  4
+    f1           0.750 [0.250, 1.000]  4
+
+    4 scored, 0 failed and not scored, 0 without a gold answer; coverage 100.0 %; in brackets the 95 % bootstrap interval
+    ");
 }
 
 #[test]
@@ -111,7 +117,21 @@ fn a_file_or_a_metric_that_is_none_gets_one_sentence() {
         done.err
     })
     .collect();
-    insta::assert_snapshot!(said.concat(), @"");
+    insta::assert_snapshot!(said.concat(), @r"
+    error: nowhere.json can not be read: there is no such file
+    error: torn.jsonl can not be read: line 2 is no JSON (EOF while parsing a string)
+    error: text.json can not be read: it is no JSON (expected value at line 1 column 1)
+    error: empty.json can not be read: it holds no records
+    error: list.json can not be read: it holds no records
+    error: gold.jsonl: no record has gold answers; they belong under expected, answers or golden_answers
+    error: key.jsonl: no record has a prediction; it belongs under the key prediction
+    error: unknown metric 'exact_mach'; did you mean 'exact_match'?
+    error: the metric bleurt is not computed: it needs a scoring model that this version can not run
+    error: the metric recall@k wants a number for k: write for example recall@5
+    error: the metric llm_judge needs a study, which says who judges: `ragicamp metrics OUTPUTS/STUDY -m llm_judge`
+    error: nowhere: there is no such directory; name a study's directory, like outputs/STUDY
+    error: study.yaml: it is a file; name a study's directory, like outputs/STUDY
+    ");
 }
 
 #[test]

@@ -16,4 +16,5 @@ mod planning;
 mod resuming;
 mod running;
 mod scored;
+mod searching;
 mod shipped;

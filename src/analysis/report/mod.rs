@@ -216,7 +216,12 @@ impl Report<'_> {
         if points.len() < 2 {
             return String::new();
         }
-        // Best first: whoever is faster than all before is beaten by none.
+        // Best first, of equal ones the fastest: whoever is faster than all
+        // before is beaten by none.
+        points.sort_by(|a, b| {
+            let by_quality = b.quality.total_cmp(&a.quality);
+            by_quality.then_with(|| b.speed.total_cmp(&a.speed))
+        });
         let mut fastest = 0.0;
         let mut frontier = String::new();
         let mut rank = 0;
@@ -277,8 +282,28 @@ impl Report<'_> {
             let by_score = value(b).total_cmp(&value(a));
             by_score.then_with(|| a.name.cmp(&b.name))
         });
-        let table = summary(&rows, self.metrics);
-        section("All experiments", &html_table(&table))
+        let (constants, table) = summary(&rows, self.metrics).without_constant_columns();
+        let same: Vec<String> = constants
+            .iter()
+            .map(|(header, text)| format!("{header}: {text}"))
+            .collect();
+        let said = match same.is_empty() {
+            true => String::new(),
+            false => format!(
+                "<p class=\"quiet\">The same in all: {}.</p>\n",
+                escape(&same.join(", "))
+            ),
+        };
+        // Scores stand beside the name, where they are seen without scrolling.
+        let (first, others): (Vec<&str>, Vec<&str>) = table
+            .headers
+            .iter()
+            .map(String::as_str)
+            .partition(|header| {
+                *header == "experiment" || self.metrics.iter().any(|metric| metric == header)
+            });
+        let table = table.columns(&[first, others].concat());
+        section("All experiments", &(said + &html_table(&table)))
     }
 }
 
