@@ -5,7 +5,7 @@ RUN := $(CARGO) run --release --quiet --
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test test-pure test-faults test-web test-slurm fuzz lint bench bench-engine bench-server fixtures run-comprehensive \
-	run-comprehensive-safe resume-comprehensive health install man schema clean
+	run-comprehensive-safe resume-comprehensive health evaluate compare report install man schema clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,15 @@ resume-comprehensive: ## Retry what failed of the comprehensive baseline
 
 health: ## How every study below outputs/ stands, and what failed
 	$(RUN) health --show-failed
+
+evaluate: ## Score the answers of a study or experiment once more; DIR=outputs/STUDY METRICS=exact_match,f1
+	$(RUN) metrics $(or $(DIR),$(error name the study, as in make evaluate DIR=outputs/quickstart)) -m $(or $(METRICS),exact_match,f1)
+
+compare: ## Compare a study's experiments; DIR=outputs/STUDY ARGS='--group-by type'
+	$(RUN) compare $(or $(DIR),$(error name the study, as in make compare DIR=outputs/quickstart)) $(ARGS)
+
+report: ## Write a study's results as one HTML page; DIR=outputs/STUDY
+	$(RUN) report $(or $(DIR),$(error name the study, as in make report DIR=outputs/quickstart)) $(ARGS)
 
 install: ## Install the program for this user
 	$(CARGO) install --path . --locked

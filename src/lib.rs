@@ -22,7 +22,9 @@
 //!    this moment it is never lost and never asked for again.
 //! 7. [`metrics`] scores what was answered, and only that; `predictions.json`
 //!    and `results.json` are rendered; the state becomes `complete`.
-//! 8. When something failed, `error.log` says what, and [`errortrace`] what it
+//! 8. [`analysis`] sets experiments side by side, and [`statistics`] says which of
+//!    them really differ.
+//! 9. When something failed, `error.log` says what, and [`errortrace`] what it
 //!    means and what to change; [`diagnosis`] reads the experiment's logs for
 //!    it and groups the failures of a study.
 //!
@@ -55,5 +57,6 @@ pub mod retrieval;
 pub mod runner;
 #[cfg(feature = "serve")]
 pub mod server;
+pub mod statistics;
 pub mod study;
 pub mod worker;

@@ -3,6 +3,7 @@ use super::{
     error::{ArtifactError, Result},
     error_log::{ErrorLog, StoredErrorLog},
     identity::StoredIdentity,
+    item_scores,
     journal::{self, Journal, JournalContents},
     lease::{self, Claim, Lease, LeaseOptions, LeaseRecord, Liveness},
     metadata::Metadata,
@@ -346,6 +347,15 @@ impl ExperimentDir {
     /// When it can not be read, or holds no records.
     pub fn predictions(&self) -> Result<Option<PredictionsFile>> {
         PredictionsFile::read(&self.file("predictions.json"))
+    }
+
+    /// What `predictions.json` says each question scored: idx, text and score
+    /// of those that have one, by idx.
+    ///
+    /// # Errors
+    /// When it can not be read, or holds no records.
+    pub fn scores(&self, metric: &str) -> Result<Vec<(usize, String, f64)>> {
+        item_scores::read(&self.file("predictions.json"), metric)
     }
 
     /// Moves the directory out of the study's tree, to

@@ -19,6 +19,7 @@ mod faults;
 mod health;
 mod host;
 mod identity;
+mod item_scores;
 mod journal;
 mod lease;
 mod lenient;

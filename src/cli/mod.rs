@@ -4,19 +4,26 @@
 
 mod cache_dir;
 mod cancel;
+mod compare;
 mod completions;
 mod doctor;
 mod errors;
+mod evaluate;
 mod exit;
+mod experiments;
+mod export;
 mod fetch;
 #[cfg(feature = "inference")]
 mod generate;
 mod health;
 mod logging;
 mod man;
+mod metric_names;
+mod metrics;
 #[cfg(feature = "inference")]
 mod model_name;
 mod progress;
+mod report;
 mod repro;
 mod resume;
 mod run;
@@ -52,6 +59,8 @@ Examples:
   ragicamp submit study.yaml --partition gpu --gpus 1 the same on a Slurm cluster
   ragicamp health outputs/quickstart --show-failed    what failed, and why
   ragicamp errors outputs/quickstart/EXPERIMENT       the errors of one experiment
+  ragicamp compare outputs/quickstart --top 5         what was best, and how sure that is
+  ragicamp metrics outputs/quickstart -m rouge_l      score what is answered once more
   ragicamp generate --model embedded:reader --prompt 'Question: Who?'
   ragicamp doctor                                     what this machine has
 
@@ -83,6 +92,16 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Run a complete experiment again beside itself, and say what differs.
     Repro(Box<repro::ReproArgs>),
+    /// Compare a study's experiments: rankings, groups, tests against a baseline.
+    Compare(Box<compare::CompareArgs>),
+    /// Compute or add metrics of finished experiments, without asking a model again.
+    Metrics(metrics::MetricsArgs),
+    /// Score a file of predictions.
+    Evaluate(evaluate::EvaluateArgs),
+    /// Write a study's results as one HTML page.
+    Report(report::ReportArgs),
+    /// Write every prediction with its configuration as CSV or Parquet.
+    Export(export::ExportArgs),
     /// Find the errors in a log: cause, class, advice.
     Errors(errors::ErrorsArgs),
     /// Serve studies, errors and live events over HTTP, read-only.
@@ -123,6 +142,11 @@ impl Cli {
             Command::Show(args) => Ok(ExitStatus(show::run(&args, &mut out)?)),
             Command::Verify(args) => verify::run(&args, &mut out),
             Command::Repro(args) => repro::run(&args, &mut out),
+            Command::Compare(args) => compare::run(&args, &mut out),
+            Command::Metrics(args) => metrics::run(&args, &mut out),
+            Command::Evaluate(args) => evaluate::run(&args, &mut out),
+            Command::Report(args) => report::run(&args, &mut out),
+            Command::Export(args) => export::run(&args, &mut out),
             Command::Errors(args) => Ok(ExitStatus(errors::run(&args, &mut out)?)),
             #[cfg(feature = "serve")]
             Command::Serve(args) => serve::run(args),

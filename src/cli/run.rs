@@ -244,13 +244,7 @@ pub fn execute(
         .run();
     drop(listener);
     if !how.json {
-        summary::print(
-            study,
-            selected,
-            &report,
-            &dir,
-            &mut std::io::stdout().lock(),
-        )?;
+        summary::print(study, &report, &dir, &mut std::io::stdout().lock())?;
     }
     Ok(ExitStatus(report.exit_code()))
 }

@@ -1,5 +1,6 @@
 use super::{
     generation::{Asked, Generated, Generation, HEARTBEAT, failure_of},
+    judge::Judge,
     lane::lock,
     lessons::Lessons,
     listener::Ears,
@@ -7,6 +8,7 @@ use super::{
     report::ExperimentReport,
     resources::Resources,
     retrieval::Shelf,
+    scoring::Scorer,
     signals::SignalState,
     supervisor::Supervisor,
 };
@@ -17,7 +19,7 @@ use crate::{
     },
     datasets::Dataset,
     domain::{
-        Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Passage, Phase,
+        Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Phase,
         Prediction, Question, Retrieved, RunSettings,
     },
     errortrace,
@@ -31,19 +33,6 @@ use std::{
     sync::Mutex,
     time::{Duration, Instant},
 };
-
-/// Metrics that look at retrieved passages.
-const PASSAGE_METRICS: [&str; 6] = [
-    "answer_in_context",
-    "context_recall",
-    "recall",
-    "hit",
-    "mrr",
-    "ndcg",
-];
-
-/// By question: supporting ids, and the passages of its prompt.
-type Evidence<'a> = BTreeMap<usize, (&'a [String], Option<Vec<Passage>>)>;
 
 /// One experiment of a run, from claimed directory to results.
 pub struct ExperimentRun<'r, 'q> {
@@ -63,6 +52,8 @@ pub struct ExperimentRun<'r, 'q> {
     pub signals: &'r SignalState,
     pub ears: &'r mut Ears<'q>,
     pub environment: &'r Value,
+    /// The study's judge, where it has one.
+    pub judge: Option<&'r mut Judge>,
 }
 
 /// How an experiment ended, for the loop over them.
@@ -261,20 +252,7 @@ impl ExperimentRun<'_, '_> {
     ) -> Result<Verdict, Stop> {
         self.enter(state, Phase::ComputingMetrics)?;
         let predictions = records(questions, best);
-        let evidence = self.evidence(questions)?;
-        let evaluation =
-            metrics::evaluate_with(&self.settings.metrics, &predictions, &|prediction| {
-                let (supporting, passages) = evidence
-                    .get(&prediction.idx)
-                    .map_or((&[][..], None), |(supporting, passages)| {
-                        (*supporting, passages.as_ref())
-                    });
-                metrics::Evidence {
-                    supporting,
-                    passages: passages
-                        .map(|passages| passages.iter().map(|p| p.text.as_str()).collect()),
-                }
-            });
+        let evaluation = self.evaluate(questions, &predictions)?;
         for (idx, scores) in &evaluation.per_item {
             if let Some(prediction) = best.get_mut(idx) {
                 prediction.metrics.clone_from(scores);
@@ -292,7 +270,7 @@ impl ExperimentRun<'_, '_> {
             evaluation.aggregate.clone(),
             state.predictions_complete,
             duration,
-            self.result_metadata(),
+            about(self.spec),
         ))?;
         state.metrics_computed.clone_from(&evaluation.computed);
         let missing: Vec<_> = evaluation
@@ -342,29 +320,35 @@ impl ExperimentRun<'_, '_> {
             .map_err(|why| Stop::Fail(Failure::new(FailureClass::Permanent, why)))
     }
 
-    /// What metrics over retrieval need: the supporting ids of each question,
-    /// and for RAG the passages again where a metric looks at them.
-    fn evidence<'a>(&mut self, questions: &'a [Question]) -> Result<Evidence<'a>, Stop> {
-        let reads_passages = self.spec.retriever.is_some()
-            && self.settings.metrics.iter().any(|metric| {
-                let name = metric.split('@').next().unwrap_or(metric);
-                PASSAGE_METRICS.contains(&name)
-            });
-        let mut evidence = BTreeMap::new();
-        for question in questions {
-            let passages = if reads_passages {
-                Some(self.shelf.retrieve(
-                    self.spec,
-                    &question.question,
-                    self.resources,
-                    &mut |_| {},
-                )?)
-            } else {
-                None
-            };
-            evidence.insert(question.idx, (question.supporting.as_slice(), passages));
+    fn evaluate(
+        &mut self,
+        questions: &[Question],
+        predictions: &[Prediction],
+    ) -> Result<metrics::Evaluation, Stop> {
+        let (lease, signals) = (&mut self.lease, self.signals);
+        let mut stopped = false;
+        let evaluation = Scorer {
+            shelf: self.shelf,
+            resources: self.resources,
+            judge: self.judge.as_deref_mut(),
         }
-        Ok(evidence)
+        .score(
+            Some(self.spec),
+            &self.settings.metrics,
+            questions,
+            predictions,
+            &mut || {
+                // A judge may take long; a lease that is lost all the same is
+                // seen at the next write.
+                let _ = lease.beat();
+                stopped = signals.received().is_some();
+                !stopped
+            },
+        )?;
+        if stopped {
+            return Err(Stop::Interrupted);
+        }
+        Ok(evaluation)
     }
 
     /// The experiment's questions: what the dataset has now, which must agree
@@ -581,22 +565,6 @@ impl ExperimentRun<'_, '_> {
         self.dir.write_metadata(&metadata)
     }
 
-    fn result_metadata(&self) -> Map<String, Value> {
-        let spec = self.spec;
-        Map::from_iter([
-            ("type".to_owned(), json!(spec.kind)),
-            ("model".to_owned(), json!(spec.model.to_string())),
-            ("quantization".to_owned(), json!(spec.quantization)),
-            ("prompt".to_owned(), json!(spec.prompt.name)),
-            ("dataset".to_owned(), json!(spec.dataset.name)),
-            (
-                "retriever".to_owned(),
-                json!(spec.retriever.as_ref().map(|retriever| &retriever.name)),
-            ),
-            ("top_k".to_owned(), json!(spec.top_k)),
-        ])
-    }
-
     fn artifact_failed(&self, error: &ArtifactError) -> Verdict {
         match error {
             ArtifactError::LeaseLost { .. } => Verdict::TakenOver(error.to_string()),
@@ -617,6 +585,22 @@ impl ExperimentRun<'_, '_> {
             seconds: start.elapsed().as_secs_f64(),
         }
     }
+}
+
+/// What `results.json` says an experiment is.
+pub fn about(spec: &ExperimentSpec) -> Map<String, Value> {
+    Map::from_iter([
+        ("type".to_owned(), json!(spec.kind)),
+        ("model".to_owned(), json!(spec.model.to_string())),
+        ("quantization".to_owned(), json!(spec.quantization)),
+        ("prompt".to_owned(), json!(spec.prompt.name)),
+        ("dataset".to_owned(), json!(spec.dataset.name)),
+        (
+            "retriever".to_owned(),
+            json!(spec.retriever.as_ref().map(|retriever| &retriever.name)),
+        ),
+        ("top_k".to_owned(), json!(spec.top_k)),
+    ])
 }
 
 fn stored_questions(dir: &ExperimentDir) -> Result<Option<QuestionsFile>, ArtifactError> {

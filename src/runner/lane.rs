@@ -2,6 +2,7 @@ use super::{
     devices::LaneDevice,
     experiment::{ExperimentRun, Verdict, changed_question},
     generation::failure_of,
+    judge::Judge,
     listener::Ears,
     message::Message,
     plan::{Action, look},
@@ -38,6 +39,7 @@ pub struct Lane<'s, 'a> {
     signals: SignalState,
     ears: Ears<'s>,
     environment: Value,
+    judge: Option<Judge>,
 }
 
 enum Next {
@@ -68,6 +70,11 @@ impl<'s, 'a> Lane<'s, 'a> {
             signals,
             ears: Ears(&shared.audience),
             environment: environment(device),
+            judge: shared
+                .study
+                .llm_judge
+                .as_ref()
+                .map(|judge| Judge::new(judge, &shared.options.cache)),
         }
     }
 
@@ -293,6 +300,7 @@ impl<'s, 'a> Lane<'s, 'a> {
             signals: &self.signals,
             ears: &mut self.ears,
             environment: &self.environment,
+            judge: self.judge.as_mut(),
         };
         let verdict = run.run();
         if let Err(error) = run.lease.release()

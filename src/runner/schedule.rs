@@ -137,6 +137,26 @@ impl Schedule {
         schedule
     }
 
+    /// As [`Self::new`], of which some cells are not handed out before they are
+    /// [released](Self::release).
+    pub fn with_withheld(cells: Vec<Cell>, lanes: usize, withheld: &HashSet<usize>) -> Self {
+        let mut schedule = Self::new(cells, lanes);
+        let is_due = |cell: &usize| !withheld.contains(cell);
+        schedule.plain.retain(is_due);
+        for cells in schedule.free.values_mut() {
+            cells.retain(is_due);
+        }
+        for lane in &mut schedule.lanes {
+            lane.queue.retain(is_due);
+        }
+        schedule
+    }
+
+    /// A withheld cell is to be run after all.
+    pub fn release(&mut self, cell: usize) {
+        self.put_back(cell);
+    }
+
     /// What `lane` is to do at the time `now` (in seconds from any start).
     pub fn next(&mut self, lane: usize, now: f64) -> Turn {
         if self.lanes[lane].is_retired {

@@ -16,7 +16,7 @@ use crate::{
     study::Study,
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -60,6 +60,8 @@ pub struct Shared<'a> {
     /// When the run began, as a timestamp of artifacts.
     pub began: String,
     schedule: Mutex<Schedule>,
+    /// The cells of a searched grid that were tried.
+    tried: Mutex<BTreeSet<usize>>,
     /// Something about the schedule changed.
     changed: Condvar,
     /// No lane begins another experiment.
@@ -84,6 +86,7 @@ impl<'a> StudyRun<'a> {
         let hub = signals::listen().map_err(RunError::Signals)?;
         let manifest = dir.read_manifest().ok().flatten();
         let cells = costs::cells(study, experiments, dir, options.force);
+        let (withheld, tried) = search_begins(study, experiments, dir);
         Ok(Self {
             shared: Shared {
                 study,
@@ -98,11 +101,16 @@ impl<'a> StudyRun<'a> {
                         .and_then(|manifest| manifest.get("batch_sizes")),
                 )),
                 report: Mutex::new(RunReport {
-                    selected: experiments.len(),
+                    selected: to_run(study, experiments),
                     ..RunReport::default()
                 }),
                 began: now(),
-                schedule: Mutex::new(Schedule::new(cells, options.devices.len())),
+                schedule: Mutex::new(Schedule::with_withheld(
+                    cells,
+                    options.devices.len(),
+                    &withheld,
+                )),
+                tried: Mutex::new(tried),
                 changed: Condvar::new(),
                 is_closed: AtomicBool::new(false),
                 start: Instant::now(),
@@ -179,7 +187,13 @@ impl Shared<'_> {
     /// What a lane is to do; [`Turn::Wait`] after a while without work.
     pub fn turn(&self, lane: usize) -> Turn {
         let mut schedule = lock(&self.schedule);
-        let turn = schedule.next(lane, self.now());
+        let mut turn = schedule.next(lane, self.now());
+        if !matches!(turn, Turn::Run(_))
+            && let Some(cell) = self.next_of_search()
+        {
+            schedule.release(cell);
+            turn = schedule.next(lane, self.now());
+        }
         if turn == Turn::Wait {
             // Whatever woke it: it asks again.
             let _ = self
@@ -188,6 +202,41 @@ impl Shared<'_> {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         turn
+    }
+
+    /// The cell that a search chooses next, by what the tried ones scored.
+    /// What runs at this moment is tried, and has no score.
+    fn next_of_search(&self) -> Option<usize> {
+        let search = self.study.search.as_ref()?;
+        let mut tried = lock(&self.tried);
+        let names: BTreeSet<&str> = tried
+            .iter()
+            .map(|&cell| self.experiments[cell].name.as_str())
+            .collect();
+        let scores: HashMap<&str, f64> = names
+            .iter()
+            .filter_map(|&name| Some((name, self.score(name, &search.metric)?)))
+            .collect();
+        let chosen = search.next(self.experiments, &names, &scores)?;
+        let cell = self
+            .experiments
+            .iter()
+            .position(|spec| spec.name == chosen.name)?;
+        tried.insert(cell);
+        Some(cell)
+    }
+
+    /// What a complete experiment scored; one that failed has no score.
+    fn score(&self, name: &str, metric: &str) -> Option<f64> {
+        let dir = self.dir.experiment(name);
+        let state = dir.state().ok()??;
+        let results = dir.results().ok()??;
+        let is_complete = state.phase == Phase::Complete;
+        results
+            .metrics
+            .get(metric)?
+            .as_f64()
+            .filter(|_| is_complete)
     }
 
     /// A lane's experiment is over.
@@ -317,4 +366,33 @@ impl Shared<'_> {
         }
         report
     }
+}
+
+/// Of a searched grid, the cells that wait to be chosen, and those that were
+/// chosen before: they are a part of the search, finished or not.
+fn search_begins(
+    study: &Study,
+    experiments: &[ExperimentSpec],
+    dir: &StudyDir,
+) -> (HashSet<usize>, BTreeSet<usize>) {
+    let Some(search) = &study.search else {
+        return (HashSet::new(), BTreeSet::new());
+    };
+    let (begun, waiting): (Vec<usize>, Vec<usize>) = (0..experiments.len())
+        .filter(|&cell| search.cells.contains(&experiments[cell].name))
+        .partition(|&cell| dir.experiment(&experiments[cell].name).exists());
+    (waiting.into_iter().collect(), begun.into_iter().collect())
+}
+
+/// How many experiments a run comes to: of a searched grid only those that
+/// the search tries.
+fn to_run(study: &Study, experiments: &[ExperimentSpec]) -> usize {
+    let Some(search) = &study.search else {
+        return experiments.len();
+    };
+    let searched = experiments
+        .iter()
+        .filter(|spec| search.cells.contains(&spec.name))
+        .count();
+    experiments.len() - searched + searched.min(search.number)
 }

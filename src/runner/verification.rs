@@ -16,6 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Scores that need the passages' texts, which `predictions.json` leaves out.
 const OF_PASSAGES: [&str; 2] = ["answer_in_context", "context_recall"];
 
+/// Scores that need the supporting passages of a question.
+const OF_RETRIEVAL: [&str; 4] = ["recall", "hit", "mrr", "ndcg"];
+
 /// Something that is not as it was written, or not true.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -213,7 +216,7 @@ impl Look<'_> {
             .keys()
             .filter(|name| metrics::find(name).is_some())
             .cloned()
-            .partition(|name| is_recomputable(name));
+            .partition(|name| is_recomputable(name, phase == Phase::Complete));
         if !left.is_empty() {
             self.verification.notes.push(format!(
                 "{}: {} can not be computed again from the files",
@@ -233,6 +236,7 @@ impl Look<'_> {
                 supporting: question.map_or(&[], |question| question.supporting.as_slice()),
                 // No texts, but a search that found nothing is a search.
                 passages: (is_rag && is_complete).then(Vec::new),
+                given: None,
             }
         });
         for (record, (idx, scores)) in predictions.iter().zip(&evaluation.per_item) {
@@ -297,9 +301,14 @@ fn same(kept: &Prediction, rendered: &Prediction) -> bool {
     kept == rendered
 }
 
-fn is_recomputable(name: &str) -> bool {
+fn is_recomputable(name: &str, is_complete: bool) -> bool {
     let stem = name.split('@').next().unwrap_or(name);
-    !OF_PASSAGES.contains(&stem)
+    // A failed experiment may have been scored by its answers alone, or later
+    // with all that is known of its questions.
+    let is_known = is_complete || !OF_RETRIEVAL.contains(&stem);
+    is_known
+        && !OF_PASSAGES.contains(&stem)
+        && !metrics::is_judged(name)
         && metrics::find(name)
             .is_some_and(|metric| metric.availability == metrics::Availability::Available)
 }

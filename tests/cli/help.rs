@@ -17,6 +17,11 @@ fn every_subcommand_helps_and_those_that_are_typed_daily_show_examples() {
         "resume",
         "health",
         "show",
+        "compare",
+        "metrics",
+        "evaluate",
+        "report",
+        "export",
         "fetch",
         "generate",
         "doctor",
@@ -26,7 +31,12 @@ fn every_subcommand_helps_and_those_that_are_typed_daily_show_examples() {
     ] {
         let help = place.ok(&[command, "--help"]).out;
         assert!(help.contains("Usage: ragicamp"), "{help}");
-        if ["run", "resume", "health", "show", "generate", "doctor"].contains(&command) {
+        if [
+            "run", "resume", "health", "show", "compare", "metrics", "evaluate", "report",
+            "export", "generate", "doctor",
+        ]
+        .contains(&command)
+        {
             assert!(help.contains("Examples:\n  ragicamp "), "{help}");
         }
     }
