@@ -213,13 +213,37 @@ fn baseline(
         )));
     }
     let others: Vec<&Measured> = all.iter().filter(|one| one.row.name != name).collect();
+    // p is at least 1 / (resamples + 1), times the number of experiments.
+    let needed = 20 * others.len();
+    if (args.resamples as usize) < needed {
+        eprintln!(
+            "{} resamples are too few to show any difference among {} experiments: \
+             --resamples {needed}",
+            args.resamples,
+            others.len()
+        );
+    }
     let against = analysis::against(baseline, &others, metric, args.resamples as usize);
     for unpaired in against.unpaired {
         left_out.push((unpaired, "it shares no scored question".to_owned()));
     }
     let mean = baseline.row.metric(metric).unwrap_or_default();
+    let is_text = !args.json && !args.csv && !args.markdown;
+    let table = match is_text {
+        // What fits a terminal and can not be told from the rest.
+        true => against.table.columns(&[
+            "experiment",
+            "questions",
+            metric,
+            "difference",
+            "p_holm",
+            "p_mcnemar_holm",
+            "verdict",
+        ]),
+        false => against.table,
+    };
     Ok(Comparison {
-        table: against.table,
+        table,
         title: format!("{metric} against {name} ({mean:.4})"),
         note: TESTS,
         left_out,

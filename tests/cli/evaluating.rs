@@ -1,6 +1,6 @@
 //! `evaluate` and `metrics`: scores for answers that are there.
 
-use super::place::{EIGHT, FULL, Place, study};
+use super::place::{EIGHT, FULL, Place, shipped, study};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -186,6 +186,49 @@ fn adding_a_metric_computes_only_it_and_asks_no_model() {
     // And a run finds nothing to do.
     let again = place.ok(&["run", "study.yaml"]);
     assert!(again.out.contains("0 model loads"), "{}", again.out);
+}
+
+#[test]
+fn metrics_over_passages_find_them_again() {
+    let place = Place::new();
+    place.write(
+        "rag.yaml",
+        &format!(
+            "name: s
+num_questions: 3
+datasets: [{{name: quick, path: {questions}}}]
+rag:
+  models: ['embedded:reader']
+  prompts: [default]
+  quantization: [none]
+  retrievers: [{{name: bm25, type: bm25, corpus: encyclopedia.jsonl, chunking: none}}]
+  top_k_values: [2]
+generation: {{max_new_tokens: 2, temperature: 0}}
+metrics: [f1]
+",
+            questions = shipped("conf/data/quickstart/questions.jsonl"),
+        ),
+    );
+    let corpus = fs::read_to_string(shipped("conf/data/quickstart/encyclopedia.jsonl")).unwrap();
+    place.write("encyclopedia.jsonl", &corpus);
+    place.ok(&["run", "rag.yaml"]);
+    // The corpus is found where the run found it, wherever one stands now.
+    let outputs = place.path("outputs/s");
+    let mut command = place.command(&["metrics", outputs.to_str().unwrap()]);
+    fs::create_dir(place.path("elsewhere")).unwrap();
+    command
+        .args(["-m", "answer_in_context,recall@1"])
+        .current_dir(place.path("elsewhere"));
+    let done = super::place::done(&mut command);
+    assert_eq!(done.code, 0, "{done:#?}");
+    let experiment = "rag_embedded_reader_bm25_k2_default_quick_none";
+    let results = place.json(&format!("outputs/s/{experiment}/results.json"));
+    assert!(
+        results["metrics"]["answer_in_context"].as_f64().unwrap() > 0.0,
+        "{results}"
+    );
+    assert!(results["metrics"]["recall@1"].is_number(), "{results}");
+    assert!(results["metrics"]["f1"].is_number());
 }
 
 #[test]

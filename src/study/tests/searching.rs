@@ -120,5 +120,7 @@ rag:
   sampling: {mode: tpe, n_experiments: 3, optimize_metric: exact_match}
 metrics: [f1]
 "
-    ), @"");
+    ), @r"
+    s.yaml:6: rag.sampling: the search is by exact_match, which is not among the computed metrics; add it to metrics, or name another with optimize_metric
+    ");
 }
