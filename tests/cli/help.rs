@@ -15,6 +15,9 @@ fn every_subcommand_helps_and_those_that_are_typed_daily_show_examples() {
     for command in [
         "run",
         "resume",
+        "submit",
+        "status",
+        "cancel",
         "health",
         "show",
         "fetch",
@@ -26,7 +29,11 @@ fn every_subcommand_helps_and_those_that_are_typed_daily_show_examples() {
     ] {
         let help = place.ok(&[command, "--help"]).out;
         assert!(help.contains("Usage: ragicamp"), "{help}");
-        if ["run", "resume", "health", "show", "generate", "doctor"].contains(&command) {
+        if [
+            "run", "resume", "submit", "status", "cancel", "health", "show", "generate", "doctor",
+        ]
+        .contains(&command)
+        {
             assert!(help.contains("Examples:\n  ragicamp "), "{help}");
         }
     }
