@@ -121,12 +121,12 @@ fn simulate(case: &Case) -> Figures {
     let mut dice = Dice(7);
     let mut cells = Vec::new();
     let mut truth = Vec::new();
-    let mut place = 0;
+    let mut place = 0usize;
     for (model, &(per_question, _, count)) in MODELS.iter().enumerate() {
         for _ in 0..count {
             let questions = QUESTIONS[place % QUESTIONS.len()];
             // Every second one retrieves, and has a longer prompt.
-            let kind = if place % 2 == 0 { 1.0 } else { 1.8 };
+            let kind = if place.is_multiple_of(2) { 1.0 } else { 1.8 };
             place += 1;
             let seconds = questions * per_question * kind;
             let guess = questions * 0.5 * if kind > 1.0 { 2.0 } else { 1.0 };

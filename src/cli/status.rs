@@ -32,13 +32,13 @@ pub struct StatusArgs {
 }
 
 /// A task of a submission, as the cluster and the study see it.
-pub struct TaskStatus<'a> {
-    pub number: usize,
-    pub task: &'a cluster::Task,
+struct TaskStatus<'a> {
+    number: usize,
+    task: &'a cluster::Task,
     /// The cluster's word; `None`: it knows nothing of it any more.
-    pub queued: Option<&'a QueuedTask>,
-    pub complete: usize,
-    pub failed: usize,
+    queued: Option<&'a QueuedTask>,
+    complete: usize,
+    failed: usize,
 }
 
 pub fn run(args: &StatusArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError> {
@@ -127,7 +127,7 @@ fn owners(health: &StudyHealth, out: &mut dyn Write) -> Result<(), CliError> {
 }
 
 /// The tasks of a submission, joined with the queue and the study.
-pub fn join<'a>(
+fn join<'a>(
     submission: &'a Submission,
     queue: &'a [QueuedTask],
     phases: &HashMap<&str, Phase>,

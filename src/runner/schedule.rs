@@ -192,9 +192,7 @@ impl Schedule {
     /// The lane's experiment is over, whatever became of it. Gives a lane that
     /// is to be given up: what it could not start twice, others could.
     pub fn done(&mut self, lane: usize, now: f64, seen: Seen) -> Option<usize> {
-        let Some(running) = self.lanes[lane].running.take() else {
-            return None;
-        };
+        let running = self.lanes[lane].running.take()?;
         let model = self.cells[running.cell].model?;
         if let Some(seconds) = seen.load_seconds {
             self.load.insert(model, seconds);

@@ -11,6 +11,7 @@ mod help;
 mod looking;
 mod mistakes;
 mod output;
+mod parts;
 mod place;
 mod planning;
 mod resuming;

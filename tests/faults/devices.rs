@@ -94,9 +94,12 @@ fn when_no_device_can_be_used_the_study_stops_and_can_be_resumed() {
 
 #[test]
 fn a_signal_ends_all_devices_in_good_order() {
-    let options = Options::default();
+    let options = Options {
+        questions: 80,
+        ..Options::default()
+    };
     let bench = Bench::new(&options);
-    let child = two_workers(&bench, "worker::slow=sleep(60)")
+    let child = two_workers(&bench, "worker::slow=sleep(200)")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
