@@ -183,11 +183,10 @@ pub fn run(args: &SubmitArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
     submission.save(&dir).map_err(unusable)?;
     let id = match Slurm.submit(&array, &[]) {
         Ok(id) => id,
-        Err(error) => {
-            // Nothing was accepted, so there is nothing to remember.
-            let _ = fs::remove_dir_all(submission.directory(&dir));
-            return Err(refused(error));
-        }
+        Err(error) => match accepted_all_the_same(&submission, &dir, &error) {
+            Some(id) => id,
+            None => return Err(refused(error)),
+        },
     };
     submission.array_job_id = Some(id);
     submission.save(&dir).map_err(unusable)?;
@@ -230,6 +229,25 @@ fn report(
     )?;
     say(out, &format!("next: ragicamp status {path}"))?;
     Ok(ExitStatus::OK)
+}
+
+/// Whether the cluster took an array although sbatch failed: its answer may
+/// have been lost on the way. Where it did not, there is nothing to remember;
+/// where nobody can tell, the note stays.
+fn accepted_all_the_same(
+    submission: &Submission,
+    dir: &StudyDir,
+    error: &SlurmError,
+) -> Option<u64> {
+    let queue = match error {
+        SlurmError::Missing { .. } => Vec::new(),
+        _ => Slurm.queue().ok()?,
+    };
+    let id = submission.in_queue(&queue).next().map(|task| task.job_id);
+    if id.is_none() {
+        let _ = fs::remove_dir_all(submission.directory(dir));
+    }
+    id
 }
 
 fn settings(args: &SubmitArgs) -> Result<ClusterSettings, CliError> {
