@@ -108,29 +108,27 @@ impl PackedMatrix {
                 let panel = &self.panels[index * inputs * PANEL..(index + 1) * inputs * PANEL];
                 let width = PANEL.min(outputs - index * PANEL);
                 let mut block = [0.0_f32; ROWS * PANEL];
-                {
-                    let depth_end = inputs.min(depth + DEPTH);
-                    let part = &panel[depth * PANEL..depth_end * PANEL];
-                    let end = rows.min(first + ROWS_KEPT);
-                    for row in (first..end).step_by(ROWS) {
-                        let count = ROWS.min(end - row);
-                        // SAFETY: this task alone writes these columns of `y`,
-                        // and the rows and columns are inside it.
-                        let line = |r: usize| unsafe {
-                            std::slice::from_raw_parts_mut(
-                                shared.0.add((row + r) * outputs + index * PANEL),
-                                width,
-                            )
-                        };
-                        for r in 0..count {
-                            let sums = &mut block[r * PANEL..(r + 1) * PANEL];
-                            sums[..width].copy_from_slice(line(r));
-                            sums[width..].fill(0.0);
-                        }
-                        kernel.run(&x[row * inputs + depth..], inputs, part, count, &mut block);
-                        for r in 0..count {
-                            line(r).copy_from_slice(&block[r * PANEL..r * PANEL + width]);
-                        }
+                let depth_end = inputs.min(depth + DEPTH);
+                let part = &panel[depth * PANEL..depth_end * PANEL];
+                let end = rows.min(first + ROWS_KEPT);
+                for row in (first..end).step_by(ROWS) {
+                    let count = ROWS.min(end - row);
+                    // SAFETY: this task alone writes these columns of `y`,
+                    // and the rows and columns are inside it.
+                    let line = |r: usize| unsafe {
+                        std::slice::from_raw_parts_mut(
+                            shared.0.add((row + r) * outputs + index * PANEL),
+                            width,
+                        )
+                    };
+                    for r in 0..count {
+                        let sums = &mut block[r * PANEL..(r + 1) * PANEL];
+                        sums[..width].copy_from_slice(line(r));
+                        sums[width..].fill(0.0);
+                    }
+                    kernel.run(&x[row * inputs + depth..], inputs, part, count, &mut block);
+                    for r in 0..count {
+                        line(r).copy_from_slice(&block[r * PANEL..r * PANEL + width]);
                     }
                 }
             }
