@@ -2,15 +2,16 @@ use super::{
     CliError, ExitStatus,
     cache_dir::CacheDir,
     run::say,
-    study_file::{self, Selection},
+    study_file::{self, Selection, StudyFile},
 };
 use crate::{
-    domain::{ModelSpec, Provider},
+    domain::{Encoders, ExperimentSpec, ModelSpec, Provider, embedding_model, reranking_model},
     hub,
-    runner::{Resources, Shelf},
+    runner::{self, Resources, Shelf, StudyEncoders, WorkerProgram},
 };
+use anyhow::Context;
 use clap::Args;
-use std::{collections::BTreeSet, io::Write, path::PathBuf};
+use std::{collections::BTreeSet, io::Write, ops::ControlFlow, path::PathBuf};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -49,6 +50,7 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             }
         }
     }
+    missing += fetch_encoders(&selected, &file.bases, out)?;
     let mut resources = Resources::new(file.bases.clone());
     let datasets: BTreeSet<_> = selected.iter().map(|spec| &spec.dataset).collect();
     for dataset in datasets {
@@ -67,7 +69,7 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             }
         }
     }
-    let mut shelf = Shelf::new(args.cache.path(), &selected);
+    let mut shelf = Shelf::new(args.cache.path(), &selected, encoders(args, &file)?);
     let mut seen = BTreeSet::new();
     for spec in &selected {
         let Some(retriever) = &spec.retriever else {
@@ -76,8 +78,14 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
         if !seen.insert(serde_json::to_string(retriever).unwrap_or_default()) {
             continue;
         }
-        match shelf.prepare(spec, &resources, &mut |text| eprintln!("{text}")) {
-            Ok(()) => say(out, &format!("index    {}: here", retriever.name))?,
+        let prepared = shelf.prepare(retriever, &resources, &mut |remark| {
+            if let Some(remark) = remark {
+                eprintln!("{remark}");
+            }
+            ControlFlow::Continue(())
+        });
+        match prepared {
+            Ok(_) => say(out, &format!("index    {}: here", retriever.name))?,
             Err(failure) => {
                 missing += 1;
                 say(
@@ -87,5 +95,58 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             }
         }
     }
+    shelf.release_models();
     Ok(ExitStatus(u8::from(missing > 0)))
+}
+
+/// Whether the embedding models and rerankers are here, fetched where they were
+/// not. Returns how many are missing.
+fn fetch_encoders(
+    selected: &[ExperimentSpec],
+    bases: &[PathBuf],
+    out: &mut dyn Write,
+) -> Result<usize, CliError> {
+    let mut models = BTreeSet::new();
+    for spec in selected {
+        let embedding = spec.retriever.as_ref().and_then(|r| r.embedding.as_deref());
+        models.extend(embedding.map(|model| ("embedder", embedding_model(model))));
+        let reranker = spec
+            .options
+            .get("reranker")
+            .and_then(|r| r["model"].as_str());
+        models.extend(reranker.map(|model| ("reranker", reranking_model(model))));
+    }
+    let mut missing = 0;
+    for (what, model) in models {
+        let (name, fetched) = match model {
+            Ok(model) => (model.to_string(), runner::fetch_encoder(&model, bases)),
+            Err(why) => (String::new(), Err(why)),
+        };
+        match fetched {
+            Ok(()) => say(out, &format!("{what} {name}: here"))?,
+            Err(why) => {
+                missing += 1;
+                say(out, &format!("{what} {name}: {why}"))?;
+            }
+        }
+    }
+    Ok(missing)
+}
+
+/// Building an index needs the embedding model, here and now.
+fn encoders(args: &FetchArgs, file: &StudyFile) -> Result<Box<dyn Encoders>, CliError> {
+    let place = args.cache.path();
+    std::fs::create_dir_all(&place)
+        .with_context(|| format!("cannot make {}", place.display()))
+        .map_err(CliError::environment)?;
+    let worker = WorkerProgram {
+        program: std::env::current_exe().context("cannot find this program")?,
+        args: vec!["worker".to_owned()],
+    };
+    Ok(Box::new(StudyEncoders::new(
+        &worker,
+        "auto",
+        file.bases.clone(),
+        &place.join("encoders.log"),
+    )))
 }

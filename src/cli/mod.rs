@@ -2,6 +2,8 @@
 //!
 //! Results go to standard output, everything else to standard error.
 
+#[cfg(feature = "index")]
+mod cache;
 mod cache_dir;
 mod completions;
 mod doctor;
@@ -11,6 +13,8 @@ mod fetch;
 #[cfg(feature = "inference")]
 mod generate;
 mod health;
+#[cfg(feature = "index")]
+mod index;
 mod logging;
 mod man;
 #[cfg(feature = "inference")]
@@ -46,6 +50,7 @@ Examples:
   ragicamp resume outputs/quickstart                  retry what failed or is unfinished
   ragicamp health outputs/quickstart --show-failed    what failed, and why
   ragicamp errors outputs/quickstart/EXPERIMENT       the errors of one experiment
+  ragicamp index search NAME 'Who?'                   what a retriever finds
   ragicamp generate --model embedded:reader --prompt 'Question: Who?'
   ragicamp doctor                                     what this machine has
 
@@ -74,6 +79,12 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Bring a study's models to this machine, check its data, build its indexes.
     Fetch(fetch::FetchArgs),
+    /// Build, list, check, drop and search indexes.
+    #[cfg(feature = "index")]
+    Index(Box<index::IndexArgs>),
+    /// Say what is kept of what was computed before, or forget it.
+    #[cfg(feature = "index")]
+    Cache(cache::CacheArgs),
     /// Complete prompts with a model on this machine.
     #[cfg(feature = "inference")]
     Generate(Box<generate::GenerateArgs>),
@@ -106,6 +117,10 @@ impl Cli {
             #[cfg(feature = "serve")]
             Command::Serve(args) => serve::run(args),
             Command::Fetch(args) => fetch::run(&args, &mut out),
+            #[cfg(feature = "index")]
+            Command::Index(args) => index::run(&args, &mut out),
+            #[cfg(feature = "index")]
+            Command::Cache(args) => cache::run(&args, &mut out),
             #[cfg(feature = "inference")]
             Command::Generate(args) => generate::run(&args, &mut out),
             Command::Doctor(args) => doctor::run(&args, &mut out),

@@ -216,7 +216,7 @@ fn refuse_changed(plan: &Plan) -> Result<(), CliError> {
     )))
 }
 
-fn check_device(device: &str) -> Result<(), CliError> {
+pub fn check_device(device: &str) -> Result<(), CliError> {
     #[cfg(feature = "inference")]
     device
         .parse::<crate::inference::Device>()
@@ -245,7 +245,7 @@ fn manifest(file: &StudyFile, dir: &StudyDir) -> Value {
         "features".to_owned(),
         json!({
             "inference": cfg!(feature = "inference"),
-            "bm25": cfg!(feature = "bm25"),
+            "index": cfg!(feature = "index"),
             "cuda": cfg!(feature = "cuda"),
         }),
     );

@@ -1,6 +1,6 @@
 //! Documents from a JSONL file or a directory of texts, one at a time.
 
-use super::IndexError;
+use super::{IndexError, error::io_error};
 use crate::domain::RetrieverSpec;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -36,6 +36,8 @@ pub(super) struct Corpus {
     /// Its size in bytes.
     pub bytes: u64,
     source: Source,
+    /// Only the first so many documents.
+    max_docs: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,17 +48,18 @@ enum Source {
     Files(Vec<PathBuf>),
 }
 
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> IndexError + '_ {
-    |source| IndexError::Io {
-        path: path.to_owned(),
-        source,
-    }
-}
-
 impl Corpus {
     /// The corpus of a retriever.
     pub fn find(spec: &RetrieverSpec) -> Result<Self, IndexError> {
         let path = Path::new(&spec.corpus);
+        if spec.options.contains_key("wikirank_top_k") {
+            return Err(IndexError::Unavailable {
+                retriever: spec.name.clone(),
+                what: "ranks of documents (wikirank_top_k) are not available; use max_docs"
+                    .to_owned(),
+            });
+        }
+        let max_docs = spec.options.get("max_docs").and_then(Value::as_u64);
         if !path.exists() {
             return Err(match ON_HUB.iter().find(|(name, _)| *name == spec.corpus) {
                 Some((name, hub)) => IndexError::Unavailable {
@@ -81,6 +84,7 @@ impl Corpus {
                 path: path.to_owned(),
                 bytes,
                 source: Source::Files(files),
+                max_docs,
             });
         }
         let extension = path
@@ -102,11 +106,21 @@ impl Corpus {
             path: path.to_owned(),
             bytes: fs::metadata(path).map_err(io_error(path))?.len(),
             source: Source::Lines,
+            max_docs,
         })
     }
 
-    /// SHA-256 over what is read: the file, or every path with its content.
-    pub fn checksum(&self) -> Result<String, IndexError> {
+    /// What decides which documents are read: a SHA-256 over the file, or over
+    /// every path with its content, and how many documents are taken.
+    pub fn identity(&self) -> Result<String, IndexError> {
+        let checksum = self.checksum()?;
+        Ok(match self.max_docs {
+            Some(count) => format!("{checksum} first {count}"),
+            None => checksum,
+        })
+    }
+
+    fn checksum(&self) -> Result<String, IndexError> {
         let mut digest = Sha256::new();
         match &self.source {
             Source::Lines => hash_file(&self.path, &mut digest)?,
@@ -139,6 +153,10 @@ impl Corpus {
         }
     }
 
+    fn is_enough(&self, documents: usize) -> bool {
+        self.max_docs.is_some_and(|most| documents as u64 >= most)
+    }
+
     fn read_lines(
         &self,
         take: &mut dyn FnMut(Document, u64) -> Result<(), IndexError>,
@@ -155,7 +173,7 @@ impl Corpus {
             let read = reader
                 .read_until(b'\n', &mut bytes)
                 .map_err(io_error(&self.path))?;
-            if read == 0 {
+            if read == 0 || self.is_enough(documents) {
                 return Ok(());
             }
             read_so_far += read as u64;
@@ -192,7 +210,10 @@ impl Corpus {
         take: &mut dyn FnMut(Document, u64) -> Result<(), IndexError>,
     ) -> Result<(), IndexError> {
         let mut read_so_far = 0;
-        for file in files {
+        for (number, file) in files.iter().enumerate() {
+            if self.is_enough(number) {
+                break;
+            }
             let path = self.path.join(file);
             let bytes = fs::read(&path).map_err(io_error(&path))?;
             read_so_far += bytes.len() as u64;

@@ -27,6 +27,7 @@ use crossbeam_channel::Receiver;
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
+    ops::ControlFlow,
     time::{Duration, Instant},
 };
 
@@ -339,14 +340,13 @@ impl ExperimentRun<'_, '_> {
                 PASSAGE_METRICS.contains(&name)
             });
         let mut evidence = BTreeMap::new();
+        if reads_passages {
+            let all: Vec<&Question> = questions.iter().collect();
+            self.rank(&all)?;
+        }
         for question in questions {
             let passages = if reads_passages {
-                Some(self.shelf.retrieve(
-                    self.spec,
-                    &question.question,
-                    self.resources,
-                    &mut |_| {},
-                )?)
+                Some(self.shelf.passages(self.spec, &question.question)?)
             } else {
                 None
             };
@@ -382,26 +382,47 @@ impl ExperimentRun<'_, '_> {
         Ok(dataset.questions.clone())
     }
 
+    /// Sees to it that passages are found for questions. Most of them were
+    /// found before the first experiment began.
+    fn rank(&mut self, questions: &[&Question]) -> Result<(), Stop> {
+        let questions: Vec<&str> = questions.iter().map(|q| q.question.as_str()).collect();
+        let (lease, ears, signals) = (&mut self.lease, &mut *self.ears, self.signals);
+        let mut beaten = Instant::now();
+        let ranked = self
+            .shelf
+            .rank(self.spec, &questions, self.resources, &mut |remark| {
+                if let Some(remark) = remark {
+                    ears.remark(remark);
+                }
+                // As in `model`: a long search is no reason to be thought dead.
+                if beaten.elapsed() >= HEARTBEAT {
+                    beaten = Instant::now();
+                    let _ = lease.beat();
+                }
+                match signals.received() {
+                    Some(_) => ControlFlow::Break(()),
+                    None => ControlFlow::Continue(()),
+                }
+            });
+        self.shelf.release_models();
+        if self.signals.received().is_some() {
+            return Err(Stop::Interrupted);
+        }
+        ranked.map_err(Stop::from)
+    }
+
     /// Retrieves passages and renders prompts.
     fn ask<'a>(
         &mut self,
         outstanding: &[&'a Question],
     ) -> Result<BTreeMap<usize, Asked<'a>>, Stop> {
         let mut asked = BTreeMap::new();
-        let mut remarks = Vec::new();
+        self.rank(outstanding)?;
         for question in outstanding {
             if self.signals.received().is_some() {
                 return Err(Stop::Interrupted);
             }
-            let passages = self.shelf.retrieve(
-                self.spec,
-                &question.question,
-                self.resources,
-                &mut |text| remarks.push(text.to_owned()),
-            )?;
-            for remark in remarks.drain(..) {
-                self.ears.remark(&remark);
-            }
+            let passages = self.shelf.passages(self.spec, &question.question)?;
             let rendered = prompts::render(&self.spec.prompt, &question.question, &passages);
             let retrieved = passages
                 .into_iter()

@@ -6,6 +6,7 @@
 //! `supervisor` keeps the worker. Everything that happens comes through one
 //! channel: replies of the worker and signals; time is what passes between.
 
+mod encoders;
 mod experiment;
 mod generation;
 mod gpu;
@@ -17,11 +18,15 @@ mod options;
 mod plan;
 mod report;
 mod resources;
+#[cfg_attr(not(feature = "index"), path = "no_retrieval.rs")]
 mod retrieval;
 mod signals;
 mod study_run;
 mod supervisor;
+#[cfg(all(feature = "index", feature = "inference"))]
+mod tokens;
 
+pub use encoders::{StudyEncoders, fetch_encoder};
 pub use listener::Listener;
 pub use memory::{device_memory, gguf_in_memory, weights_in_memory};
 pub use options::{RunOptions, WorkerProgram};

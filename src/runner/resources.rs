@@ -84,6 +84,11 @@ impl Resources {
         }
     }
 
+    /// Where relative paths are looked for, in order.
+    pub fn bases(&self) -> &[PathBuf] {
+        &self.bases
+    }
+
     /// Sees to it that a model's files are here, downloading what is missing.
     /// The answer is kept: a model that can not be had is asked for once, not
     /// once per cell. `tell` hears of every downloaded piece. Gives the

@@ -1,4 +1,5 @@
 use super::{
+    encoders::StudyEncoders,
     experiment::{ExperimentRun, Verdict, changed_question},
     generation::failure_of,
     lessons::Lessons,
@@ -16,14 +17,17 @@ use crate::{
     artifacts::{
         ArtifactError, Claim, ExperimentDir, LeaseOptions, ResultRow, StudyDir, SummaryEntry, now,
     },
-    domain::{Event, ExperimentSpec, Failure, FailureClass, Phase},
+    datasets::Dataset,
+    domain::{Encoders, Event, ExperimentSpec, Failure, FailureClass, Phase},
     study::Study,
 };
 use crossbeam_channel::Receiver;
 use serde_json::{Map, Value, json};
 use std::{
     collections::HashMap,
+    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -96,7 +100,7 @@ impl<'a> StudyRun<'a> {
             options,
             resources,
             supervisor,
-            shelf: Shelf::new(options.cache.clone(), experiments),
+            shelf: Shelf::new(options.cache.clone(), experiments, encoders(options, dir)),
             lessons: Lessons::from_value(
                 manifest
                     .as_ref()
@@ -134,8 +138,11 @@ impl<'a> StudyRun<'a> {
         });
         let mut held = Vec::new();
         let all: Vec<_> = self.experiments.iter().collect();
-        let mut stopped = false;
+        let mut stopped = matches!(self.retrieve(), Next::Stop);
         for spec in all {
+            if stopped {
+                break;
+            }
             if let Next::Stop = self.one(spec, Some(&mut held)) {
                 stopped = true;
                 break;
@@ -161,6 +168,78 @@ impl<'a> StudyRun<'a> {
             seconds: self.report.seconds,
         });
         self.report
+    }
+
+    /// Builds what indexes are missing and finds the passages for the whole
+    /// grid, each search once, before the first experiment begins: so nobody's
+    /// lease waits for it, and the models that embed and rerank are gone when
+    /// the first generator comes.
+    fn retrieve(&mut self) -> Next {
+        let mut wanting: Vec<(&ExperimentSpec, Arc<Dataset>)> = Vec::new();
+        for spec in self.experiments {
+            let settings = self.study.settings_for(&spec.name);
+            let unavailable = self.study.unavailable.get(&spec.name);
+            if spec.retriever.is_none() || unavailable.is_some() {
+                continue;
+            }
+            // What can not be looked at or loaded says so in its turn.
+            let Ok(dataset) = self
+                .resources
+                .dataset(&spec.dataset, settings.num_questions)
+            else {
+                continue;
+            };
+            let total = Some(dataset.questions.len());
+            let force = self.options.force;
+            let look = look(spec, settings, unavailable, total, self.dir, force, false);
+            if let Ok((Action::Complete | Action::Changed { .. }, _)) = look {
+                continue;
+            }
+            wanting.push((spec, dataset));
+        }
+        let (ears, signals) = (&mut self.ears, &self.signals);
+        let mut stopped = None;
+        for (spec, dataset) in wanting {
+            let questions: Vec<&str> = dataset
+                .questions
+                .iter()
+                .map(|question| question.question.as_str())
+                .collect();
+            let ranked = self
+                .shelf
+                .rank(spec, &questions, self.resources, &mut |remark| {
+                    if let Some(remark) = remark {
+                        ears.remark(remark);
+                    }
+                    match signals.received() {
+                        Some(_) => ControlFlow::Break(()),
+                        None => ControlFlow::Continue(()),
+                    }
+                });
+            if self.signals.received().is_some() {
+                break;
+            }
+            // Any other failure is that of the experiments that need it.
+            if let Err(failure) = ranked
+                && failure.class == FailureClass::Environment
+            {
+                stopped = Some(failure);
+                break;
+            }
+        }
+        self.shelf.release_models();
+        if let Some(signal) = self.signals.received() {
+            self.report.signal = Some(signal);
+            return Next::Stop;
+        }
+        match stopped {
+            Some(failure) => {
+                self.ears.remark(&format!("the study stops: {failure}"));
+                self.report.environment = Some(failure);
+                Next::Stop
+            }
+            None => Next::Go,
+        }
     }
 
     fn is_complete(&self, spec: &ExperimentSpec) -> bool {
@@ -510,6 +589,17 @@ fn fields(spec: &ExperimentSpec) -> Vec<(String, String)> {
     .into_iter()
     .map(|(key, value)| (key.to_owned(), text(value)))
     .collect()
+}
+
+/// Embedding models and rerankers; what their workers print goes beside the
+/// study's events.
+fn encoders(options: &RunOptions, dir: &StudyDir) -> Box<dyn Encoders> {
+    Box::new(StudyEncoders::new(
+        &options.worker,
+        &options.device,
+        options.bases.clone(),
+        &dir.path().join("encoders.log"),
+    ))
 }
 
 fn environment(options: &RunOptions) -> Value {

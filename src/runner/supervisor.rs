@@ -197,7 +197,7 @@ impl Supervisor {
 /// candle's quantised products run on threads of their own that wait for each
 /// other by spinning, which collapses where anything else runs; the engine
 /// spreads them over rayon's instead. A user's own setting wins.
-fn worker_environment() -> Vec<(String, String)> {
+pub(super) fn worker_environment() -> Vec<(String, String)> {
     const THREADS: &str = "CANDLE_NUM_THREADS";
     match std::env::var_os(THREADS) {
         Some(_) => Vec::new(),

@@ -93,13 +93,10 @@ pub trait Catalog {
 
     /// Kinds of retrievers.
     fn retriever_kinds(&self) -> Vec<KnownName> {
-        let reason = "this version retrieves with bm25 only";
-        vec![
-            KnownName::available("bm25"),
-            KnownName::unavailable("dense", reason),
-            KnownName::unavailable("hybrid", reason),
-            KnownName::unavailable("hierarchical", reason),
-        ]
+        ["bm25", "dense", "hybrid", "hierarchical"]
+            .into_iter()
+            .map(KnownName::available)
+            .collect()
     }
 
     /// Corpora that need no path.
@@ -113,7 +110,6 @@ pub trait Catalog {
 
     /// Rerankers, by the short names of studies; `none` is always known.
     fn rerankers(&self) -> Vec<KnownName> {
-        let reason = "this version has no rerankers";
         [
             "bge",
             "bge-base",
@@ -123,13 +119,13 @@ pub trait Catalog {
             "ms-marco-large",
         ]
         .into_iter()
-        .map(|name| KnownName::unavailable(name, reason))
+        .map(KnownName::available)
         .collect()
     }
 
     /// Query transforms; `none` is always known.
     fn query_transforms(&self) -> Vec<KnownName> {
-        let reason = "this version has no query transforms";
+        let reason = "passages are found before a model that could rewrite questions is loaded";
         ["hyde", "multiquery"]
             .into_iter()
             .map(|name| KnownName::unavailable(name, reason))

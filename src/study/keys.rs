@@ -562,18 +562,18 @@ pub(super) const RETRIEVER: &[Key] = &[
     used(
         "chunk_size",
         Shape::Integer(1),
-        "Characters per chunk (default: 512).",
+        "Characters per chunk, or tokens of the embedding model (default: 512).",
     ),
     used(
         "chunk_overlap",
         Shape::Integer(0),
-        "Characters that neighbouring chunks share (default: 50).",
+        "Characters, or tokens, that neighbouring chunks share (default: 50).",
     ),
     alias("overlap", Shape::Integer(0), "The same as chunk_overlap."),
     used(
         "alpha",
         Shape::Number(0.0, 1.0),
-        "Of hybrid: the weight of the dense side.",
+        "Of hybrid: the weight of the dense side (default: 0.5); without fusion it means weighted.",
     ),
     used(
         "sparse_method",
@@ -583,22 +583,27 @@ pub(super) const RETRIEVER: &[Key] = &[
     used(
         "fusion",
         Shape::Words(&["weighted", "rrf"]),
-        "Of hybrid: how both are joined.",
+        "Of hybrid: how both are joined (default: rrf).",
     ),
     used(
         "rrf_k",
         Shape::Integer(1),
-        "Of hybrid: the constant of reciprocal rank fusion.",
+        "Of hybrid: the constant of reciprocal rank fusion (default: 60).",
     ),
     used(
         "index_type",
         Shape::Words(&["flat", "hnsw", "ivf", "ivfpq"]),
-        "How vectors are searched.",
+        "How vectors are searched: flat is exact, hnsw approximate (default: hnsw from a million on).",
+    ),
+    used(
+        "vector_dtype",
+        Shape::Words(&["f32", "f16"]),
+        "How vectors are stored (default: f32).",
     ),
     used(
         "parent_chunk_size",
         Shape::Integer(1),
-        "Of hierarchical: characters of what is returned.",
+        "Of hierarchical: characters of what is returned (default: 1024; whole documents without chunking).",
     ),
     used(
         "child_chunk_size",

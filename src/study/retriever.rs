@@ -362,7 +362,7 @@ fn retriever_options(fields: &Fields<'_>) -> Options {
             options.insert(key.to_owned(), json!(number));
         }
     }
-    let words: [(&str, &[(&str, &str)]); 3] = [
+    let words: [(&str, &[(&str, &str)]); 4] = [
         ("sparse_method", &[("bm25", "bm25"), ("tfidf", "tfidf")]),
         ("fusion", &[("weighted", "weighted"), ("rrf", "rrf")]),
         (
@@ -374,6 +374,7 @@ fn retriever_options(fields: &Fields<'_>) -> Options {
                 ("ivfpq", "ivfpq"),
             ],
         ),
+        ("vector_dtype", &[("f32", "f32"), ("f16", "f16")]),
     ];
     for (key, choices) in words {
         if let Some(word) = fields.get(key).and_then(|at| at.choice(choices)) {

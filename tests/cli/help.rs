@@ -18,6 +18,8 @@ fn every_subcommand_helps_and_those_that_are_typed_daily_show_examples() {
         "health",
         "show",
         "fetch",
+        "index",
+        "cache",
         "generate",
         "doctor",
         "schema",
@@ -26,7 +28,11 @@ fn every_subcommand_helps_and_those_that_are_typed_daily_show_examples() {
     ] {
         let help = place.ok(&[command, "--help"]).out;
         assert!(help.contains("Usage: ragicamp"), "{help}");
-        if ["run", "resume", "health", "show", "generate", "doctor"].contains(&command) {
+        if [
+            "run", "resume", "health", "show", "index", "cache", "generate", "doctor",
+        ]
+        .contains(&command)
+        {
             assert!(help.contains("Examples:\n  ragicamp "), "{help}");
         }
     }

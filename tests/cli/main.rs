@@ -6,6 +6,7 @@ mod doctor;
 mod generate;
 mod gguf;
 mod help;
+mod index;
 mod looking;
 mod mistakes;
 mod output;

@@ -215,7 +215,6 @@ fn a_grid_over_the_cap_is_refused_before_it_is_built() {
     insta::assert_snapshot!(problems(&source), @r"
     s.yaml:3: rag: with 250,000 experiments here the study has more than 100,000; shorten some lists, or split the study
     s.yaml:3: warning: rag.retrievers[0]: the corpus 'simple' is known but not available: this version indexes local corpora only; its experiments fail, the others run
-    s.yaml:3: warning: rag.retrievers[0]: the retriever type 'dense' is known but not available: this version retrieves with bm25 only; its experiments fail, the others run
     ");
 }
 
