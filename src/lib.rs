@@ -46,6 +46,7 @@ pub mod index;
 pub mod inference;
 pub mod metrics;
 pub mod prompts;
+pub mod records;
 pub mod remote;
 pub mod retrieval;
 pub mod runner;

@@ -65,8 +65,10 @@ const HOUSE: &[Room] = &[
     ),
     room("inference", ADAPTERS, Knows::Only(&["hub"])),
     room("remote", ADAPTERS, Knows::Only(&[])),
-    room("index", ADAPTERS, Knows::Only(&["retrieval"])),
-    room("datasets", ADAPTERS, Knows::Only(&["hub"])),
+    // Questions and documents may both lie in tables.
+    room("index", ADAPTERS, Knows::Only(&["records", "retrieval"])),
+    room("datasets", ADAPTERS, Knows::Only(&["hub", "records"])),
+    room("records", ADAPTERS, Knows::Only(&[])),
     room("artifacts", ADAPTERS, Knows::Only(&[])),
     room("diagnosis", ADAPTERS, Knows::Only(&["errortrace"])),
     room("hub", ADAPTERS, Knows::Only(&[])),
