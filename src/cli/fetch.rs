@@ -52,7 +52,15 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
     let mut resources = Resources::new(file.bases.clone());
     let datasets: BTreeSet<_> = selected.iter().map(|spec| &spec.dataset).collect();
     for dataset in datasets {
-        match resources.dataset(dataset, None) {
+        let fetched = resources.fetch_dataset(dataset, None, &mut |progress| {
+            if progress.bytes >= progress.total {
+                eprintln!(
+                    "{}: {} ({} bytes)",
+                    dataset.name, progress.file, progress.total
+                );
+            }
+        });
+        match fetched {
             Ok(loaded) => say(
                 out,
                 &format!(
@@ -76,7 +84,7 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
         if !seen.insert(serde_json::to_string(retriever).unwrap_or_default()) {
             continue;
         }
-        match shelf.prepare(spec, &resources, &mut |text| eprintln!("{text}")) {
+        match shelf.prepare(spec, &mut resources, &mut |text| eprintln!("{text}")) {
             Ok(()) => say(out, &format!("index    {}: here", retriever.name))?,
             Err(failure) => {
                 missing += 1;

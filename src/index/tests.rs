@@ -4,6 +4,10 @@ use super::{bm25::Bm25, *};
 use crate::domain::Passage;
 use std::{collections::HashMap, fs, path::PathBuf, time::Instant};
 
+#[path = "../../tests/support/parquet_table.rs"]
+mod parquet_table;
+use parquet_table::write_parquet;
+
 fn shared(file: &str) -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let dir = std::env::var_os("RAGICAMP_SHARED_DATA").map_or(beside, PathBuf::from);
@@ -250,6 +254,77 @@ fn a_directory_of_texts_is_a_corpus() {
     );
 }
 
+const WIKIPEDIA: &str = "message schema {
+    optional binary id (STRING);
+    optional binary url (STRING);
+    optional binary title (STRING);
+    optional binary text (STRING);
+}";
+
+fn articles(numbers: std::ops::Range<u32>) -> Vec<serde_json::Value> {
+    numbers
+        .map(|i| serde_json::json!({"id": i.to_string(), "title": format!("T{i}"), "text": format!("word{i} common")}))
+        .collect()
+}
+
+#[test]
+fn parquet_files_are_a_corpus_alone_and_as_a_directory_of_shards() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("cache");
+    let shards = dir.path().join("shards");
+    write_parquet(
+        &shards.join("a-00000-of-00002.parquet"),
+        WIKIPEDIA,
+        &articles(0..30),
+        7,
+    );
+    write_parquet(
+        &shards.join("a-00001-of-00002.parquet"),
+        WIKIPEDIA,
+        &articles(30..50),
+        7,
+    );
+    let whole = dir.path().join("whole.parquet");
+    write_parquet(&whole, WIKIPEDIA, &articles(0..50), 100);
+    for corpus in [&shards, &whole] {
+        let index = bm25::open(&spec(corpus, "none"), &cache, &mut |_| ()).unwrap();
+        assert_eq!(index.passages(), 50);
+        let found = index.retrieve("word42", 3).unwrap();
+        assert_eq!(ids(&found), ["42"]);
+        assert_eq!(found[0].title.as_deref(), Some("T42"));
+        // Titles are there for the search, other columns are not.
+        assert_eq!(ids(&index.retrieve("T7", 3).unwrap()), ["7"]);
+    }
+    // Where the shards lie does not matter.
+    let moved = dir.path().join("moved");
+    fs::rename(&shards, &moved).unwrap();
+    let mut built = false;
+    bm25::open(&spec(&moved, "none"), &cache, &mut |_| built = true).unwrap();
+    assert!(!built);
+
+    write_parquet(&moved.join("b.parquet"), WIKIPEDIA, &articles(49..51), 7);
+    let error = bm25::open(&spec(&moved, "none"), &cache, &mut |_| ())
+        .err()
+        .unwrap();
+    assert!(
+        error
+            .to_string()
+            .contains("b.parquet:1: id '49' was there before"),
+        "{error}"
+    );
+}
+
+#[test]
+fn max_docs_takes_the_first_documents_and_makes_an_index_of_its_own() {
+    let place = Place::new(THREE);
+    let mut two = spec(&place.corpus(), "none");
+    two.options.insert("max_docs".into(), 2.into());
+    assert_eq!(place.open(&two).unwrap().0.passages(), 2);
+    let (all, built) = place.open(&spec(&place.corpus(), "none")).unwrap();
+    assert!(built);
+    assert_eq!(all.passages(), 3);
+}
+
 #[test]
 fn a_corpus_that_is_wrong_is_named_with_its_line() {
     for (corpus, words) in [
@@ -284,8 +359,6 @@ fn what_is_not_there_is_said_in_one_sentence() {
             .to_string()
     };
     assert!(refusal(&asked).contains("no corpus 'nowhere.jsonl'"));
-    asked.corpus = "simple".into();
-    assert!(refusal(&asked).contains("wikimedia/wikipedia 20231101.simple"));
     asked.kind = RetrieverKind::Dense;
     assert!(refusal(&asked).contains("dense search is not available"));
     asked.kind = RetrieverKind::Bm25;

@@ -358,10 +358,29 @@ impl ExperimentRun<'_, '_> {
     /// The experiment's questions: what the dataset has now, which must agree
     /// with what was asked before.
     fn questions(&mut self, state: &State) -> Result<Vec<Question>, Stop> {
+        let (lease, ears) = (&mut self.lease, &mut *self.ears);
+        let mut beaten = Instant::now();
         let dataset = self
             .resources
-            .dataset(&self.spec.dataset, self.settings.num_questions)
-            .map_err(|error| Failure::new(FailureClass::Permanent, error.to_string()))?;
+            .fetch_dataset(
+                &self.spec.dataset,
+                self.settings.num_questions,
+                &mut |progress| {
+                    if progress.bytes == 0 {
+                        ears.remark(&format!(
+                            "dataset {}: fetching {} ({} MB)",
+                            self.spec.dataset.name,
+                            progress.file,
+                            progress.total / 1_000_000
+                        ));
+                    }
+                    if beaten.elapsed() >= HEARTBEAT {
+                        beaten = Instant::now();
+                        let _ = lease.beat();
+                    }
+                },
+            )
+            .map_err(|why| Failure::new(FailureClass::Permanent, why))?;
         if self.resources.is_news(&dataset) {
             for warning in dataset.warnings(self.settings.num_questions) {
                 self.ears.remark(&warning);

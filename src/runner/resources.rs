@@ -1,12 +1,14 @@
 use crate::{
     datasets::{self, Dataset, DatasetError, SearchPaths},
     domain::{DatasetSpec, ModelSpec, Prompt, Provider},
-    hub, metrics, prompts,
+    hub::{self, DatasetSplit},
+    metrics, prompts,
     study::{Catalog, KnownName},
 };
+use serde_json::{Map, Value, json};
 use std::{
     collections::{HashMap, HashSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -53,6 +55,37 @@ impl Catalog for ProgramCatalog {
     }
 }
 
+/// A corpus that studies may name without a path.
+struct KnownCorpus {
+    name: &'static str,
+    hub_repository: &'static str,
+    hub_config: &'static str,
+}
+
+const CORPORA: [KnownCorpus; 2] = [
+    KnownCorpus {
+        name: "simple",
+        hub_repository: "wikimedia/wikipedia",
+        hub_config: "20231101.simple",
+    },
+    KnownCorpus {
+        name: "en",
+        hub_repository: "wikimedia/wikipedia",
+        hub_config: "20231101.en",
+    },
+];
+
+impl KnownCorpus {
+    fn on_hub(&self) -> DatasetSplit {
+        DatasetSplit {
+            repository: self.hub_repository.to_owned(),
+            revision: None,
+            config: Some(self.hub_config.to_owned()),
+            split: "train".to_owned(),
+        }
+    }
+}
+
 /// `recall@k` stands for one metric per k.
 fn cut_offs(name: &str) -> Vec<String> {
     match name.strip_suffix("@k") {
@@ -64,12 +97,19 @@ fn cut_offs(name: &str) -> Vec<String> {
     }
 }
 
-/// Datasets that were loaded already: hundreds of cells share a few.
+/// What experiments need and hundreds of them share: models' files, datasets
+/// and corpora, each looked for once.
 #[derive(Debug, Default)]
 pub struct Resources {
     bases: Vec<PathBuf>,
     datasets: HashMap<(DatasetSpec, Option<usize>), Arc<Dataset>>,
     models: HashMap<ModelSpec, Result<Option<PathBuf>, String>>,
+    /// Datasets that are neither here nor to be had.
+    lost_datasets: HashMap<DatasetSpec, String>,
+    corpora: HashMap<String, Result<PathBuf, String>>,
+    /// What was used, by name, for the study's manifest.
+    used_datasets: Map<String, Value>,
+    used_corpora: Map<String, Value>,
     told: HashSet<PathBuf>,
 }
 
@@ -78,9 +118,7 @@ impl Resources {
     pub fn new(bases: Vec<PathBuf>) -> Self {
         Self {
             bases,
-            datasets: HashMap::new(),
-            models: HashMap::new(),
-            told: HashSet::new(),
+            ..Self::default()
         }
     }
 
@@ -119,7 +157,8 @@ impl Resources {
         here
     }
 
-    /// The first `num_questions` questions of a dataset, or all of them.
+    /// The first `num_questions` questions of a dataset, or all of them, if it
+    /// is on this machine.
     ///
     /// # Errors
     /// When it can not be loaded: one sentence.
@@ -135,7 +174,110 @@ impl Resources {
         let search = SearchPaths::new(self.bases.clone());
         let dataset = Arc::new(datasets::load(spec, num_questions, &search)?);
         self.datasets.insert(key, Arc::clone(&dataset));
+        self.used_datasets.insert(
+            spec.name.clone(),
+            json!({
+                "source": dataset.source,
+                "revision": dataset.revision,
+                "sha256": dataset.checksum,
+                "sample_seed": spec.sample_seed,
+                "questions": dataset.questions.len(),
+                "skipped_empty": dataset.skipped_empty,
+                "without_answers": dataset.without_answers,
+                "repeated": dataset.repeated,
+            }),
+        );
         Ok(dataset)
+    }
+
+    /// As [`Self::dataset`], downloading what is not here. What can not be
+    /// had is asked for once, not once per cell.
+    ///
+    /// # Errors
+    /// One sentence that says what is missing and how to get it.
+    pub fn fetch_dataset(
+        &mut self,
+        spec: &DatasetSpec,
+        num_questions: Option<usize>,
+        tell: &mut dyn FnMut(&hub::FetchProgress),
+    ) -> Result<Arc<Dataset>, String> {
+        if let Some(why) = self.lost_datasets.get(spec) {
+            return Err(why.clone());
+        }
+        let loaded = match self.dataset(spec, num_questions) {
+            Err(DatasetError::NotHere { .. }) => {
+                let search = SearchPaths::new(self.bases.clone());
+                datasets::fetch(spec, &search, tell)
+                    .and_then(|()| self.dataset(spec, num_questions))
+            }
+            loaded => loaded,
+        };
+        loaded.map_err(|error| {
+            let why = error.to_string();
+            self.lost_datasets.insert(spec.clone(), why.clone());
+            why
+        })
+    }
+
+    /// Where a retriever's corpus is: the directory of a corpus that is known
+    /// by name, downloading what of it is not here, or a path.
+    ///
+    /// # Errors
+    /// One sentence that says what is missing and how to get it.
+    pub fn corpus(
+        &mut self,
+        name: &str,
+        tell: &mut dyn FnMut(&hub::FetchProgress),
+    ) -> Result<PathBuf, String> {
+        let resolved = self.resolve(name);
+        let Some(known) = CORPORA.iter().find(|known| known.name == name) else {
+            return Ok(resolved);
+        };
+        // Whoever has such a path beside the study means it.
+        if resolved.exists() {
+            return Ok(resolved);
+        }
+        if let Some(here) = self.corpora.get(name) {
+            return here.clone();
+        }
+        let here = match hub::fetch_dataset(&known.on_hub(), tell) {
+            Ok(files) => {
+                let bytes = |path: &PathBuf| path.metadata().map_or(0, |meta| meta.len());
+                self.used_corpora.insert(
+                    name.to_owned(),
+                    json!({
+                        "source": format!("{} {}", known.hub_repository, known.hub_config),
+                        "revision": files.revision,
+                        "files": files.paths.len(),
+                        "bytes": files.paths.iter().map(bytes).sum::<u64>(),
+                    }),
+                );
+                let directory = files.paths.first().and_then(|path| path.parent());
+                Ok(directory.map_or_else(PathBuf::new, Path::to_owned))
+            }
+            Err(error) => Err(format!("corpus '{name}': {error}")),
+        };
+        self.corpora.insert(name.to_owned(), here.clone());
+        here
+    }
+
+    /// Adds what was used so far to a study's manifest: for every dataset and
+    /// corpus where it is from, its revision and its checksum.
+    pub fn record(&self, manifest: &mut Map<String, Value>) {
+        for (key, used) in [
+            ("datasets", &self.used_datasets),
+            ("corpora", &self.used_corpora),
+        ] {
+            if used.is_empty() {
+                continue;
+            }
+            let mut all = match manifest.remove(key) {
+                Some(Value::Object(all)) => all,
+                _ => Map::new(),
+            };
+            all.extend(used.clone());
+            manifest.insert(key.to_owned(), Value::Object(all));
+        }
     }
 
     /// Whether nobody has been told of this file's warnings yet.

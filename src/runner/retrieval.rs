@@ -45,7 +45,7 @@ impl Shelf {
     pub fn prepare(
         &mut self,
         spec: &ExperimentSpec,
-        resources: &Resources,
+        resources: &mut Resources,
         tell: &mut dyn FnMut(&str),
     ) -> Result<(), Failure> {
         let Some(retriever) = &spec.retriever else {
@@ -68,7 +68,7 @@ impl Shelf {
         &mut self,
         spec: &ExperimentSpec,
         question: &str,
-        resources: &Resources,
+        resources: &mut Resources,
         tell: &mut dyn FnMut(&str),
     ) -> Result<Vec<Passage>, Failure> {
         let (Some(retriever), Some(top_k)) = (&spec.retriever, spec.top_k) else {
@@ -96,7 +96,7 @@ impl Shelf {
 fn open(
     spec: &ExperimentSpec,
     cache: &Path,
-    resources: &Resources,
+    resources: &mut Resources,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Box<dyn Retriever>, Failure> {
     let Some(retriever) = &spec.retriever else {
@@ -106,7 +106,19 @@ fn open(
         ));
     };
     let mut resolved = retriever.clone();
-    resolved.corpus = resources.resolve(&retriever.corpus).display().to_string();
+    let corpus = resources
+        .corpus(&retriever.corpus, &mut |progress| {
+            if progress.bytes == 0 {
+                tell(&format!(
+                    "corpus {}: fetching {} ({} MB)",
+                    retriever.corpus,
+                    progress.file,
+                    progress.total / 1_000_000
+                ));
+            }
+        })
+        .map_err(|why| Failure::new(FailureClass::Permanent, why))?;
+    resolved.corpus = corpus.display().to_string();
     let mut said = false;
     index::open(&resolved, cache, &mut |_progress| {
         if !said {

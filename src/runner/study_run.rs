@@ -478,6 +478,7 @@ impl<'a> StudyRun<'a> {
             _ => Map::new(),
         };
         manifest.insert("batch_sizes".to_owned(), self.lessons.to_value());
+        self.resources.record(&mut manifest);
         let written = self
             .dir
             .write_summary(&self.study.name, &entries)

@@ -102,13 +102,9 @@ pub trait Catalog {
         ]
     }
 
-    /// Corpora that need no path.
+    /// Corpora that need no path: Wikipedia in simple English, and in English.
     fn corpora(&self) -> Vec<KnownName> {
-        let reason = "this version indexes local corpora only";
-        vec![
-            KnownName::unavailable("simple", reason),
-            KnownName::unavailable("en", reason),
-        ]
+        vec![KnownName::available("simple"), KnownName::available("en")]
     }
 
     /// Rerankers, by the short names of studies; `none` is always known.

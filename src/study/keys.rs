@@ -98,6 +98,11 @@ pub(super) const STUDY: &[Key] = &[
         "Questions per experiment, from the top of the dataset; null means all.",
     ),
     used(
+        "question_seed",
+        Shape::Integer(0),
+        "Draws the questions with this seed instead of taking them from the top. A larger num_questions draws the same ones and more.",
+    ),
+    used(
         "datasets",
         Shape::List(&DATASET_ENTRY),
         "What is asked: names, or mappings with a path.",
@@ -500,14 +505,18 @@ pub(super) const DATASET: &[Key] = &[
     used(
         "path",
         Shape::Text,
-        "A local file: JSON lines with question and golden_answers, or SQuAD, or HotpotQA.",
+        "A local file: JSON lines with question and golden_answers, SQuAD, HotpotQA, CSV, TSV or Parquet.",
     ),
-    used("split", Shape::Text, "The split, where there are several."),
+    used(
+        "split",
+        Shape::Text,
+        "The split of a dataset known by name, or configuration/split, as in fullwiki/validation.",
+    ),
     used("revision", Shape::Text, "Branch, tag or commit on the hub."),
     used(
         "fields",
         Shape::Map("dataset_fields", DATASET_FIELDS),
-        "Which keys of the file hold what.",
+        "Which keys of the file hold what; a dot leads into a nested one, as in answers.text.",
     ),
 ];
 
@@ -541,7 +550,7 @@ pub(super) const RETRIEVER: &[Key] = &[
     used(
         "corpus",
         CORPUS_ENTRY,
-        "simple, en, or the path of a JSON lines file with id, title and text.",
+        "simple, en, or the path of JSON lines or Parquet with id, title and text, or of a directory of texts.",
     ),
     used(
         "embedding_model",
@@ -636,7 +645,7 @@ pub(super) const CORPUS: &[Key] = &[
     used(
         "path",
         Shape::Text,
-        "A JSON lines file with id, title and text.",
+        "JSON lines or Parquet with id, title and text, or a directory of texts.",
     ),
     used(
         "source",
@@ -651,12 +660,12 @@ pub(super) const CORPUS: &[Key] = &[
     used(
         "max_docs",
         Shape::Nullable(&Shape::Integer(1)),
-        "Documents at most.",
+        "The first documents only, as many as this.",
     ),
     used(
         "wikirank_top_k",
         Shape::Nullable(&Shape::Integer(1)),
-        "The most important documents only.",
+        "The most important documents only: not available, its experiments fail.",
     ),
     ignored("streaming", "the program chooses how a corpus is read"),
     ignored("num_proc", "the program chooses how a corpus is read"),
