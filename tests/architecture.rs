@@ -74,7 +74,8 @@ const HOUSE: &[Room] = &[
     room("hub", ADAPTERS, Knows::Only(&[])),
     room("study", PURE, Knows::Only(&[])),
     room("execution", PURE, Knows::Only(&[])),
-    room("agents", PURE, Knows::Only(&["prompts"])),
+    // What several queries find is fused.
+    room("agents", PURE, Knows::Only(&["prompts", "retrieval"])),
     room("prompts", PURE, Knows::Only(&[])),
     room("retrieval", PURE, Knows::Only(&[])),
     room("metrics", PURE, Knows::Only(&[])),

@@ -415,6 +415,7 @@ fn fetch_brings_datasets_and_corpus_and_the_manifest_says_which() {
     for line in [
         "dataset  nq: here, 20 questions",
         "dataset  popqa: here, 1 questions",
+        "corpus   simple: here",
         "index    wiki: here",
     ] {
         assert!(out.contains(line), "{}", told(&fetched));

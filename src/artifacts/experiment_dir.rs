@@ -10,6 +10,7 @@ use super::{
     questions::QuestionsFile,
     results::Results,
     state::State,
+    steps::{self, StepContents, StepJournal},
     study_dir::directory_name,
     time,
 };
@@ -247,6 +248,23 @@ impl ExperimentDir {
             Vec::new()
         };
         Journal::create(&directory, lease.fence(), &imported)
+    }
+
+    /// Starts this owner's segment of the replies on the way to answers.
+    ///
+    /// # Errors
+    /// As [`Self::open_journal`].
+    pub fn open_steps(&self, lease: &Lease) -> Result<StepJournal> {
+        lease.check()?;
+        StepJournal::create(&self.file("steps"), lease.fence())
+    }
+
+    /// The replies on the way to answers that were kept.
+    ///
+    /// # Errors
+    /// When a file can not be read at all.
+    pub fn steps(&self) -> Result<StepContents> {
+        steps::read(&self.file("steps"))
     }
 
     /// The best record of every question: from the journal; in a directory

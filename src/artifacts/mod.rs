@@ -30,6 +30,7 @@ mod predictions;
 mod questions;
 mod results;
 mod state;
+mod steps;
 mod study_dir;
 mod time;
 
@@ -52,6 +53,7 @@ pub use predictions::PredictionsFile;
 pub use questions::QuestionsFile;
 pub use results::Results;
 pub use state::State;
+pub use steps::{StepContents, StepJournal, StepRecord};
 pub use study_dir::{EventLog, ResultRow, StudyDir, SummaryEntry};
 pub use time::{now, parse_time};
 

@@ -25,8 +25,8 @@ pub struct FetchArgs {
     cache: CacheDir,
 }
 
-/// Brings what the study needs, and says of each model, dataset and index
-/// whether it is here; exit code 1 when something is still missing.
+/// Brings what the study needs, and says of each model, dataset, corpus and
+/// index whether it is here; exit code 1 when something is still missing.
 pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError> {
     let file = study_file::read(&args.study)?;
     let selected = args.selection.select(&file.study)?;
@@ -72,6 +72,27 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             Err(error) => {
                 missing += 1;
                 say(out, &format!("dataset  {}: {error}", dataset.name))?;
+            }
+        }
+    }
+    let corpora: BTreeSet<&str> = selected
+        .iter()
+        .filter_map(|spec| Some(spec.retriever.as_ref()?.corpus.as_str()))
+        .collect();
+    for corpus in corpora {
+        if !resources.is_on_hub(corpus) {
+            continue;
+        }
+        let fetched = resources.corpus(corpus, &mut |progress| {
+            if progress.bytes >= progress.total {
+                eprintln!("{corpus}: {} ({} bytes)", progress.file, progress.total);
+            }
+        });
+        match fetched {
+            Ok(_) => say(out, &format!("corpus   {corpus}: here"))?,
+            Err(error) => {
+                missing += 1;
+                say(out, &format!("corpus   {corpus}: {error}"))?;
             }
         }
     }

@@ -20,6 +20,7 @@ mod config;
 mod decoder;
 mod device;
 mod engine;
+mod fitting;
 mod gguf;
 mod gguf_weights;
 mod host;

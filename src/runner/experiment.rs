@@ -1,5 +1,6 @@
 use super::{
-    generation::{Asked, Generated, Generation, HEARTBEAT, failure_of},
+    dialogue,
+    generation::{Asked, Generated, Generation, HEARTBEAT, Round, failure_of},
     lessons::Lessons,
     listener::Ears,
     message::Message,
@@ -10,6 +11,7 @@ use super::{
     supervisor::Supervisor,
 };
 use crate::{
+    agents::AgentPlan,
     artifacts::{
         ArtifactError, Durability, ErrorLog, ExperimentDir, Journal, Lease, Metadata,
         QuestionsFile, Results, State,
@@ -17,7 +19,7 @@ use crate::{
     datasets::Dataset,
     domain::{
         Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Passage, Phase,
-        Prediction, Question, Retrieved, RunSettings,
+        Prediction, Question, RunSettings,
     },
     errortrace,
     execution::Ending,
@@ -76,7 +78,7 @@ pub enum Verdict {
 }
 
 /// What stopped an experiment outside of generation.
-enum Stop {
+pub(super) enum Stop {
     /// It fails; the study goes on.
     Fail(Failure),
     /// A signal came before anything was generated.
@@ -188,8 +190,17 @@ impl ExperimentRun<'_, '_> {
         if !outstanding.is_empty() {
             let mut journal = self.dir.open_journal(&self.lease)?;
             self.enter(state, Phase::Generating)?;
-            let asked = self.ask(&outstanding)?;
-            let generated = self.generate(state, asked, &questions, &mut best, &mut journal, start);
+            let generated = if AgentPlan::of(self.spec).is_single_step() {
+                let round = Round {
+                    asked: self.ask(&outstanding)?,
+                    decoding: self.spec.generation.clone(),
+                    inner: None,
+                };
+                self.generate(state, round, &questions, &mut best, &mut journal, start)
+            } else {
+                let (best, journal) = (&mut best, &mut journal);
+                self.converse(state, &outstanding, &questions, best, journal, start)?
+            };
             if let Some(error) = generated.taken_over {
                 return Ok(Verdict::TakenOver(error.to_string()));
             }
@@ -251,7 +262,7 @@ impl ExperimentRun<'_, '_> {
     ) -> Result<Verdict, Stop> {
         self.enter(state, Phase::ComputingMetrics)?;
         let predictions = records(questions, best);
-        let evidence = self.evidence(questions)?;
+        let evidence = self.evidence(questions, best)?;
         let evaluation =
             metrics::evaluate_with(&self.settings.metrics, &predictions, &|prediction| {
                 let (supporting, passages) = evidence
@@ -332,7 +343,11 @@ impl ExperimentRun<'_, '_> {
 
     /// What metrics over retrieval need: the supporting ids of each question,
     /// and for RAG the passages again where a metric looks at them.
-    fn evidence<'a>(&mut self, questions: &'a [Question]) -> Result<Evidence<'a>, Stop> {
+    fn evidence<'a>(
+        &mut self,
+        questions: &'a [Question],
+        best: &BTreeMap<usize, Prediction>,
+    ) -> Result<Evidence<'a>, Stop> {
         let reads_passages = self.spec.retriever.is_some()
             && self.settings.metrics.iter().any(|metric| {
                 let name = metric.split('@').next().unwrap_or(metric);
@@ -340,15 +355,11 @@ impl ExperimentRun<'_, '_> {
             });
         let mut evidence = BTreeMap::new();
         for question in questions {
-            let passages = if reads_passages {
-                Some(self.shelf.retrieve(
-                    self.spec,
-                    &question.question,
-                    self.resources,
-                    &mut |_| {},
-                )?)
-            } else {
-                None
+            let passages = match best.get(&question.idx) {
+                Some(prediction) if reads_passages => {
+                    Some(self.passages_of(prediction, &question.question)?)
+                }
+                _ => None,
             };
             evidence.insert(question.idx, (question.supporting.as_slice(), passages));
         }
@@ -422,41 +433,31 @@ impl ExperimentRun<'_, '_> {
                 self.ears.remark(&remark);
             }
             let rendered = prompts::render(&self.spec.prompt, &question.question, &passages);
-            let retrieved = passages
-                .into_iter()
-                .map(|passage| Retrieved {
-                    id: passage.id,
-                    score: passage.score,
-                })
-                .collect();
+            let retrieved = dialogue::retrieved(&passages);
             let request = GenerationRequest {
                 idx: question.idx,
                 system: rendered.system,
                 prompt: rendered.text,
                 raw: false,
+                passages: rendered.passages,
             };
-            asked.insert(
-                question.idx,
-                Asked {
-                    question,
-                    request,
-                    retrieved,
-                },
-            );
+            asked.insert(question.idx, Asked::once(question, request, retrieved));
         }
         Ok(asked)
     }
 
-    fn generate<'a>(
+    /// Puts prompts to the model.
+    pub(super) fn generate<'a>(
         &mut self,
         state: &State,
-        asked: BTreeMap<usize, Asked<'a>>,
+        round: Round<'a>,
         questions: &'a [Question],
         best: &mut BTreeMap<usize, Prediction>,
         journal: &mut Journal,
         start: Instant,
     ) -> Generated {
-        let longest = asked
+        let longest = round
+            .asked
             .values()
             .map(|asked| asked.request.prompt.len())
             .max()
@@ -473,7 +474,7 @@ impl ExperimentRun<'_, '_> {
             supervisor: self.supervisor,
             inbox: self.inbox,
             ears: self.ears,
-            asked,
+            round,
             questions,
             best,
             attempt: state.attempt,

@@ -6,6 +6,8 @@
 //! `supervisor` keeps the worker. Everything that happens comes through one
 //! channel: replies of the worker and signals; time is what passes between.
 
+mod conversation;
+mod dialogue;
 mod experiment;
 mod generation;
 mod gpu;

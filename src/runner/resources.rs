@@ -219,6 +219,11 @@ impl Resources {
         })
     }
 
+    /// Whether a corpus is one of the hub, not a path.
+    pub fn is_on_hub(&self, corpus: &str) -> bool {
+        CORPORA.iter().any(|known| known.name == corpus) && !self.resolve(corpus).exists()
+    }
+
     /// Where a retriever's corpus is: the directory of a corpus that is known
     /// by name, downloading what of it is not here, or a path.
     ///
@@ -229,14 +234,11 @@ impl Resources {
         name: &str,
         tell: &mut dyn FnMut(&hub::FetchProgress),
     ) -> Result<PathBuf, String> {
-        let resolved = self.resolve(name);
-        let Some(known) = CORPORA.iter().find(|known| known.name == name) else {
-            return Ok(resolved);
-        };
         // Whoever has such a path beside the study means it.
-        if resolved.exists() {
-            return Ok(resolved);
-        }
+        let known = CORPORA.iter().find(|known| known.name == name);
+        let Some(known) = known.filter(|_| self.is_on_hub(name)) else {
+            return Ok(self.resolve(name));
+        };
         if let Some(here) = self.corpora.get(name) {
             return here.clone();
         }
@@ -255,7 +257,7 @@ impl Resources {
                 let directory = files.paths.first().and_then(|path| path.parent());
                 Ok(directory.map_or_else(PathBuf::new, Path::to_owned))
             }
-            Err(error) => Err(format!("corpus '{name}': {error}")),
+            Err(error) => Err(error.to_string()),
         };
         self.corpora.insert(name.to_owned(), here.clone());
         here

@@ -117,7 +117,10 @@ fn open(
                 ));
             }
         })
-        .map_err(|why| Failure::new(FailureClass::Permanent, why))?;
+        .map_err(|why| {
+            let message = format!("corpus '{}': {why}", retriever.corpus);
+            Failure::new(FailureClass::Permanent, message)
+        })?;
     resolved.corpus = corpus.display().to_string();
     let mut said = false;
     index::open(&resolved, cache, &mut |_progress| {

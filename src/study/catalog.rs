@@ -82,13 +82,9 @@ pub trait Catalog {
 
     /// Agents.
     fn agents(&self) -> Vec<KnownName> {
-        let reason = "this version has the agents direct_llm and fixed_rag only";
-        vec![
-            KnownName::available("direct_llm"),
-            KnownName::available("fixed_rag"),
-            KnownName::unavailable("iterative_rag", reason),
-            KnownName::unavailable("self_rag", reason),
-        ]
+        ["direct_llm", "fixed_rag", "iterative_rag", "self_rag"]
+            .map(KnownName::available)
+            .into()
     }
 
     /// Kinds of retrievers.
@@ -125,11 +121,7 @@ pub trait Catalog {
 
     /// Query transforms; `none` is always known.
     fn query_transforms(&self) -> Vec<KnownName> {
-        let reason = "this version has no query transforms";
-        ["hyde", "multiquery"]
-            .into_iter()
-            .map(|name| KnownName::unavailable(name, reason))
-            .collect()
+        ["hyde", "multiquery"].map(KnownName::available).into()
     }
 }
 

@@ -60,6 +60,7 @@ fn requests(prompts: &[String]) -> Vec<GenerationRequest> {
             system: None,
             prompt: prompt.clone(),
             raw: false,
+            passages: Vec::new(),
         })
         .collect()
 }
