@@ -23,9 +23,14 @@
 //!    this moment it is never lost and never asked for again.
 //! 7. [`metrics`] scores what was answered, and only that; `predictions.json`
 //!    and `results.json` are rendered; the state becomes `complete`.
-//! 8. When something failed, `error.log` says what, and [`errortrace`] what it
+//! 8. [`analysis`] sets experiments side by side, and [`statistics`] says which of
+//!    them really differ.
+//! 9. When something failed, `error.log` says what, and [`errortrace`] what it
 //!    means and what to change; [`diagnosis`] reads the experiment's logs for
 //!    it and groups the failures of a study.
+//!
+//! Where a cluster is to do this, [`cluster`] hands the same work to Slurm in
+//! tasks that share the study's directory.
 //!
 //! Whoever would rather look in a browser or from a script asks `server`, which
 //! tells the same over HTTP.
@@ -37,6 +42,7 @@ pub mod agents;
 pub mod analysis;
 pub mod artifacts;
 pub mod cli;
+pub mod cluster;
 pub mod datasets;
 pub mod diagnosis;
 pub mod domain;
@@ -54,5 +60,6 @@ pub mod retrieval;
 pub mod runner;
 #[cfg(feature = "serve")]
 pub mod server;
+pub mod statistics;
 pub mod study;
 pub mod worker;

@@ -78,9 +78,10 @@ const HOUSE: &[Room] = &[
     room("agents", PURE, Knows::Only(&["prompts", "retrieval"])),
     room("prompts", PURE, Knows::Only(&[])),
     room("retrieval", PURE, Knows::Only(&[])),
-    room("metrics", PURE, Knows::Only(&[])),
+    room("metrics", PURE, Knows::Only(&["statistics"])),
     room("errortrace", PURE, Knows::Only(&[])),
-    room("analysis", PURE, Knows::Only(&[])),
+    room("analysis", PURE, Knows::Only(&["statistics"])),
+    room("statistics", PURE, Knows::Only(&[])),
     room("domain", GROUND, Knows::Only(&[])),
 ];
 

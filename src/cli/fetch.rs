@@ -53,7 +53,9 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
     let datasets: BTreeSet<_> = selected.iter().map(|spec| &spec.dataset).collect();
     for dataset in datasets {
         let fetched = resources.fetch_dataset(dataset, None, &mut |progress| {
-            if progress.bytes >= progress.total {
+            if let Some(progress) = progress
+                && progress.bytes >= progress.total
+            {
                 eprintln!(
                     "{}: {} ({} bytes)",
                     dataset.name, progress.file, progress.total
@@ -84,7 +86,9 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             continue;
         }
         let fetched = resources.corpus(corpus, &mut |progress| {
-            if progress.bytes >= progress.total {
+            if let Some(progress) = progress
+                && progress.bytes >= progress.total
+            {
                 eprintln!("{corpus}: {} ({} bytes)", progress.file, progress.total);
             }
         });
@@ -105,7 +109,7 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
         if !seen.insert(serde_json::to_string(retriever).unwrap_or_default()) {
             continue;
         }
-        match shelf.prepare(spec, &mut resources, &mut |text| eprintln!("{text}")) {
+        match shelf.prepare(spec, &resources, &mut |text| eprintln!("{text}")) {
             Ok(()) => say(out, &format!("index    {}: here", retriever.name))?,
             Err(failure) => {
                 missing += 1;

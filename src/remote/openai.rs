@@ -45,6 +45,8 @@ pub struct OpenAi {
     reached: AtomicBool,
     /// A prompt was completed since the model was loaded.
     answered: bool,
+    /// Requests at once.
+    concurrency: usize,
 }
 
 /// How a request ended.
@@ -94,7 +96,20 @@ impl OpenAi {
             dialect: Dialect::default(),
             reached: AtomicBool::new(false),
             answered: false,
+            concurrency: MOST_THREADS,
         }
+    }
+
+    /// The same, sending at most this many requests at once.
+    #[must_use]
+    pub fn with_concurrency(mut self, requests: usize) -> Self {
+        self.concurrency = requests.clamp(1, MOST_THREADS);
+        self
+    }
+
+    /// What decides the answers beside the request: the server and the model.
+    pub fn identity(&self) -> String {
+        self.place()
     }
 
     /// Prompts per batch, when the study leaves it to the program.
@@ -305,7 +320,7 @@ impl Generator for OpenAi {
         let this = &*self;
         std::thread::scope(|scope| {
             let (end, endings) = unbounded();
-            for _ in 0..requests.len().min(MOST_THREADS) {
+            for _ in 0..requests.len().min(this.concurrency) {
                 let (end, called_off, next) = (end.clone(), called_off.clone(), &next);
                 let asking = move || {
                     while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -380,7 +395,7 @@ impl Generator for OpenAi {
             "device": "remote",
             "base_url": self.server.url(),
             "has_key": self.server.has_key(),
-            "most_requests_at_once": MOST_THREADS,
+            "most_requests_at_once": self.concurrency,
         })
     }
 }

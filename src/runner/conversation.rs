@@ -1,12 +1,12 @@
 use super::{
-    dialogue::{Dialogue, Settled, Trace, blank, request, retrieved},
+    dialogue::{Dialogue, Settled, blank, request, retrieved},
     experiment::{ExperimentRun, Stop},
     generation::{Generated, InnerSteps, Round},
 };
 use crate::{
     agents::{AgentPlan, Role},
     artifacts::{Journal, State, StepRecord},
-    domain::{Failure, Passage, Prediction, Question},
+    domain::{Passage, Prediction, Question},
     execution::{Ending, Outcome},
 };
 use serde_json::{Map, Value};
@@ -174,37 +174,6 @@ impl ExperimentRun<'_, '_> {
         let mut passages = found?;
         passages.truncate(top_k);
         Ok(passages)
-    }
-
-    /// The passages that a prediction's prompt was made of, found again.
-    pub(super) fn passages_of(
-        &mut self,
-        prediction: &Prediction,
-        question: &str,
-    ) -> Result<Vec<Passage>, Failure> {
-        let mut queries = Trace::queries(prediction);
-        let is_single_step = queries.is_empty() && !prediction.extra.contains_key("steps");
-        if is_single_step {
-            queries.push(question.to_owned());
-        }
-        let mut found: Vec<Passage> = Vec::new();
-        for query in queries {
-            found.extend(
-                self.shelf
-                    .retrieve(self.spec, &query, self.resources, &mut |_| {})?,
-            );
-        }
-        let cut = prediction.extra.get("passages_cut").and_then(Value::as_u64);
-        let cut = cut.and_then(|cut| usize::try_from(cut).ok()).unwrap_or(0);
-        if is_single_step {
-            found.truncate(found.len().saturating_sub(cut));
-            return Ok(found);
-        }
-        let in_prompt = prediction.retrieved.len().saturating_sub(cut);
-        Ok(prediction.retrieved[..in_prompt]
-            .iter()
-            .filter_map(|hit| found.iter().find(|passage| passage.id == hit.id).cloned())
-            .collect())
     }
 }
 

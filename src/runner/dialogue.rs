@@ -48,17 +48,15 @@ impl Trace {
             "latency_ms": latency_ms,
         }));
     }
+}
 
-    /// The queries that were searched with, in order.
-    pub fn queries(prediction: &Prediction) -> Vec<String> {
-        let steps = prediction.extra.get("steps").and_then(Value::as_array);
-        steps
-            .into_iter()
-            .flatten()
-            .filter(|step| step["kind"] == "retrieve")
-            .filter_map(|step| step["query"].as_str().map(str::to_owned))
-            .collect()
-    }
+/// The queries that a prediction was searched for with, in order; `None` for
+/// one that tells no steps.
+pub fn queries(prediction: &Prediction) -> Option<Vec<String>> {
+    let steps = prediction.extra.get("steps")?.as_array()?;
+    let searches = steps.iter().filter(|step| step["kind"] == "retrieve");
+    let queries = searches.filter_map(|step| step["query"].as_str().map(str::to_owned));
+    Some(queries.collect())
 }
 
 /// A generation as a trace shows it.

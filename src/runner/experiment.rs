@@ -1,12 +1,15 @@
 use super::{
     dialogue,
     generation::{Asked, Generated, Generation, HEARTBEAT, Round, failure_of},
+    judge::Judge,
+    lane::lock,
     lessons::Lessons,
     listener::Ears,
     message::Message,
     report::ExperimentReport,
     resources::Resources,
     retrieval::Shelf,
+    scoring::Scorer,
     signals::SignalState,
     supervisor::Supervisor,
 };
@@ -18,7 +21,7 @@ use crate::{
     },
     datasets::Dataset,
     domain::{
-        Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Passage, Phase,
+        Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Phase,
         Prediction, Question, RunSettings,
     },
     errortrace,
@@ -29,21 +32,9 @@ use crossbeam_channel::Receiver;
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
+    sync::Mutex,
     time::{Duration, Instant},
 };
-
-/// Metrics that look at retrieved passages.
-const PASSAGE_METRICS: [&str; 6] = [
-    "answer_in_context",
-    "context_recall",
-    "recall",
-    "hit",
-    "mrr",
-    "ndcg",
-];
-
-/// By question: supporting ids, and the passages of its prompt.
-type Evidence<'a> = BTreeMap<usize, (&'a [String], Option<Vec<Passage>>)>;
 
 /// One experiment of a run, from claimed directory to results.
 pub struct ExperimentRun<'r, 'q> {
@@ -58,11 +49,13 @@ pub struct ExperimentRun<'r, 'q> {
     pub supervisor: &'r mut Supervisor,
     pub resources: &'r mut Resources,
     pub shelf: &'r mut Shelf,
-    pub lessons: &'r mut Lessons,
+    pub lessons: &'r Mutex<Lessons>,
     pub inbox: &'r Receiver<Message>,
     pub signals: &'r SignalState,
     pub ears: &'r mut Ears<'q>,
     pub environment: &'r Value,
+    /// The study's judge, where it has one.
+    pub judge: Option<&'r mut Judge>,
 }
 
 /// How an experiment ended, for the loop over them.
@@ -136,6 +129,12 @@ impl ExperimentRun<'_, '_> {
                 error: report.failure.as_ref().map(ToString::to_string),
                 seconds: report.seconds,
             });
+            // Whoever took it over meanwhile seals it himself.
+            if self.lease.check().is_ok()
+                && let Err(error) = self.dir.seal()
+            {
+                self.ears.remark(&format!("{}: {error}", self.spec.name));
+            }
         }
         verdict
     }
@@ -158,6 +157,7 @@ impl ExperimentRun<'_, '_> {
         state.failure_class = None;
         state.interrupted = false;
         state.metrics_requested.clone_from(&self.settings.metrics);
+        self.dir.unseal()?;
         self.write_metadata(None, &Map::new())?;
         self.dir.write_state(&state)?;
         Ok(state)
@@ -183,6 +183,7 @@ impl ExperimentRun<'_, '_> {
             total: questions.len(),
             answered: questions.len() - outstanding.len(),
             attempt: state.attempt,
+            device: Some(self.device.to_owned()),
         });
         state.total_questions = questions.len();
         state.predictions_complete = questions.len() - outstanding.len();
@@ -262,20 +263,7 @@ impl ExperimentRun<'_, '_> {
     ) -> Result<Verdict, Stop> {
         self.enter(state, Phase::ComputingMetrics)?;
         let predictions = records(questions, best);
-        let evidence = self.evidence(questions, best)?;
-        let evaluation =
-            metrics::evaluate_with(&self.settings.metrics, &predictions, &|prediction| {
-                let (supporting, passages) = evidence
-                    .get(&prediction.idx)
-                    .map_or((&[][..], None), |(supporting, passages)| {
-                        (*supporting, passages.as_ref())
-                    });
-                metrics::Evidence {
-                    supporting,
-                    passages: passages
-                        .map(|passages| passages.iter().map(|p| p.text.as_str()).collect()),
-                }
-            });
+        let evaluation = self.evaluate(questions, &predictions)?;
         for (idx, scores) in &evaluation.per_item {
             if let Some(prediction) = best.get_mut(idx) {
                 prediction.metrics.clone_from(scores);
@@ -293,7 +281,7 @@ impl ExperimentRun<'_, '_> {
             evaluation.aggregate.clone(),
             state.predictions_complete,
             duration,
-            self.result_metadata(),
+            about(self.spec),
         ))?;
         state.metrics_computed.clone_from(&evaluation.computed);
         let missing: Vec<_> = evaluation
@@ -321,7 +309,9 @@ impl ExperimentRun<'_, '_> {
         let mut said = String::new();
         self.resources
             .model(&self.spec.model, &mut |progress| {
-                if progress.file != said {
+                if let Some(progress) = progress
+                    && progress.file != said
+                {
                     said.clone_from(&progress.file);
                     ears.remark(&format!(
                         "{}: fetching {} ({} MB)",
@@ -341,29 +331,35 @@ impl ExperimentRun<'_, '_> {
             .map_err(|why| Stop::Fail(Failure::new(FailureClass::Permanent, why)))
     }
 
-    /// What metrics over retrieval need: the supporting ids of each question,
-    /// and for RAG the passages again where a metric looks at them.
-    fn evidence<'a>(
+    fn evaluate(
         &mut self,
-        questions: &'a [Question],
-        best: &BTreeMap<usize, Prediction>,
-    ) -> Result<Evidence<'a>, Stop> {
-        let reads_passages = self.spec.retriever.is_some()
-            && self.settings.metrics.iter().any(|metric| {
-                let name = metric.split('@').next().unwrap_or(metric);
-                PASSAGE_METRICS.contains(&name)
-            });
-        let mut evidence = BTreeMap::new();
-        for question in questions {
-            let passages = match best.get(&question.idx) {
-                Some(prediction) if reads_passages => {
-                    Some(self.passages_of(prediction, &question.question)?)
-                }
-                _ => None,
-            };
-            evidence.insert(question.idx, (question.supporting.as_slice(), passages));
+        questions: &[Question],
+        predictions: &[Prediction],
+    ) -> Result<metrics::Evaluation, Stop> {
+        let (lease, signals) = (&mut self.lease, self.signals);
+        let mut stopped = false;
+        let evaluation = Scorer {
+            shelf: self.shelf,
+            resources: self.resources,
+            judge: self.judge.as_deref_mut(),
         }
-        Ok(evidence)
+        .score(
+            Some(self.spec),
+            &self.settings.metrics,
+            questions,
+            predictions,
+            &mut || {
+                // A judge may take long; a lease that is lost all the same is
+                // seen at the next write.
+                let _ = lease.beat();
+                stopped = signals.received().is_some();
+                !stopped
+            },
+        )?;
+        if stopped {
+            return Err(Stop::Interrupted);
+        }
+        Ok(evaluation)
     }
 
     /// The experiment's questions: what the dataset has now, which must agree
@@ -377,7 +373,7 @@ impl ExperimentRun<'_, '_> {
                 &self.spec.dataset,
                 self.settings.num_questions,
                 &mut |progress| {
-                    if progress.bytes == 0 {
+                    if let Some(progress) = progress.filter(|progress| progress.bytes == 0) {
                         ears.remark(&format!(
                             "dataset {}: fetching {} ({} MB)",
                             self.spec.dataset.name,
@@ -420,7 +416,7 @@ impl ExperimentRun<'_, '_> {
         let mut asked = BTreeMap::new();
         let mut remarks = Vec::new();
         for question in outstanding {
-            if self.signals.received().is_some() {
+            if self.signals.is_stopping() {
                 return Err(Stop::Interrupted);
             }
             let passages = self.shelf.retrieve(
@@ -478,11 +474,10 @@ impl ExperimentRun<'_, '_> {
             questions,
             best,
             attempt: state.attempt,
-            learned: self.lessons.recall(self.spec, self.device, longest),
+            learned: lock(self.lessons).recall(self.spec, self.device, longest),
         }
         .run();
-        self.lessons
-            .learn(self.spec, self.device, longest, generated.learned);
+        lock(self.lessons).learn(self.spec, self.device, longest, generated.learned);
         generated
     }
 
@@ -590,22 +585,6 @@ impl ExperimentRun<'_, '_> {
         self.dir.write_metadata(&metadata)
     }
 
-    fn result_metadata(&self) -> Map<String, Value> {
-        let spec = self.spec;
-        Map::from_iter([
-            ("type".to_owned(), json!(spec.kind)),
-            ("model".to_owned(), json!(spec.model.to_string())),
-            ("quantization".to_owned(), json!(spec.quantization)),
-            ("prompt".to_owned(), json!(spec.prompt.name)),
-            ("dataset".to_owned(), json!(spec.dataset.name)),
-            (
-                "retriever".to_owned(),
-                json!(spec.retriever.as_ref().map(|retriever| &retriever.name)),
-            ),
-            ("top_k".to_owned(), json!(spec.top_k)),
-        ])
-    }
-
     fn artifact_failed(&self, error: &ArtifactError) -> Verdict {
         match error {
             ArtifactError::LeaseLost { .. } => Verdict::TakenOver(error.to_string()),
@@ -626,6 +605,22 @@ impl ExperimentRun<'_, '_> {
             seconds: start.elapsed().as_secs_f64(),
         }
     }
+}
+
+/// What `results.json` says an experiment is.
+pub fn about(spec: &ExperimentSpec) -> Map<String, Value> {
+    Map::from_iter([
+        ("type".to_owned(), json!(spec.kind)),
+        ("model".to_owned(), json!(spec.model.to_string())),
+        ("quantization".to_owned(), json!(spec.quantization)),
+        ("prompt".to_owned(), json!(spec.prompt.name)),
+        ("dataset".to_owned(), json!(spec.dataset.name)),
+        (
+            "retriever".to_owned(),
+            json!(spec.retriever.as_ref().map(|retriever| &retriever.name)),
+        ),
+        ("top_k".to_owned(), json!(spec.top_k)),
+    ])
 }
 
 fn stored_questions(dir: &ExperimentDir) -> Result<Option<QuestionsFile>, ArtifactError> {

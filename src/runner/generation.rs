@@ -517,7 +517,7 @@ impl Loop<'_, '_, '_> {
 
     fn receive(&mut self, message: Message) {
         let message = match message {
-            Message::Signal => return self.inputs.push_back(Input::Cancel),
+            Message::Stop => return self.inputs.push_back(Input::Cancel),
             Message::Worker(message) => message,
         };
         let worker = message.worker;
@@ -553,7 +553,9 @@ impl Loop<'_, '_, '_> {
                 description,
             } => {
                 let generation = &mut *self.generation;
-                generation.supervisor.loaded(generation.spec, &description);
+                generation
+                    .supervisor
+                    .loaded(generation.spec, &description, seconds);
                 generation.ears.hear(&Event::ModelLoaded {
                     experiment: generation.spec.name.clone(),
                     seconds,
@@ -572,7 +574,12 @@ impl Loop<'_, '_, '_> {
                 self.auto = false;
                 Input::WorkerReady { worker }
             }
-            Reply::LoadFailed { failure } => Input::LoadFailed { worker, failure },
+            Reply::LoadFailed { failure } => {
+                if failure.class == FailureClass::Environment {
+                    self.generation.supervisor.device_failure = Some(failure.clone());
+                }
+                Input::LoadFailed { worker, failure }
+            }
             Reply::Progress { epoch, .. } => Input::Progress { epoch },
             Reply::Item {
                 epoch,

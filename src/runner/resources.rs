@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    time::Duration,
 };
 
 /// What this program knows by name.
@@ -97,20 +98,58 @@ fn cut_offs(name: &str) -> Vec<String> {
     }
 }
 
-/// What experiments need and hundreds of them share: models' files, datasets
-/// and corpora, each looked for once.
-#[derive(Debug, Default)]
+/// A lane that waits for another's download gives signs of life this often.
+const WAIT: Duration = Duration::from_millis(200);
+
+/// Where a model's relative path is resolved, or why it can not be had; empty
+/// until somebody has looked.
+type Found = Arc<Mutex<Option<Result<Option<PathBuf>, String>>>>;
+
+/// Datasets that were loaded already: hundreds of cells share a few. Clones
+/// share what they know of models, datasets and corpora on the hub, so that
+/// each is downloaded once.
+#[derive(Debug, Clone, Default)]
 pub struct Resources {
     bases: Vec<PathBuf>,
     datasets: HashMap<(DatasetSpec, Option<usize>), Arc<Dataset>>,
-    models: HashMap<ModelSpec, Result<Option<PathBuf>, String>>,
-    /// Datasets that are neither here nor to be had.
+    models: Arc<Mutex<HashMap<ModelSpec, Found>>>,
+    /// Held while a dataset or corpus is downloaded.
+    downloads: Arc<Mutex<Downloads>>,
+    used: Arc<Mutex<Used>>,
+    told: Arc<Mutex<HashSet<PathBuf>>>,
+}
+
+/// What came of asking the hub.
+#[derive(Debug, Default)]
+struct Downloads {
+    /// Datasets that are neither here nor to be had, and why.
     lost_datasets: HashMap<DatasetSpec, String>,
+    /// Where corpora are, or why they can not be had.
     corpora: HashMap<String, Result<PathBuf, String>>,
-    /// What was used, by name, for the study's manifest.
-    used_datasets: Map<String, Value>,
-    used_corpora: Map<String, Value>,
-    told: HashSet<PathBuf>,
+}
+
+/// What was used, by name, for a study's manifest.
+#[derive(Debug, Default)]
+struct Used {
+    datasets: Map<String, Value>,
+    corpora: Map<String, Value>,
+}
+
+/// Hears of a download: of a piece, or of nothing while another lane has it.
+pub type Tell<'t> = dyn FnMut(Option<&hub::FetchProgress>) + 't;
+
+/// Waits for what another lane may hold, with signs of life.
+fn wait_for<'m, T>(mutex: &'m Mutex<T>, tell: &mut Tell<'_>) -> MutexGuard<'m, T> {
+    loop {
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                tell(None);
+                std::thread::sleep(WAIT);
+            }
+        }
+    }
 }
 
 impl Resources {
@@ -124,22 +163,29 @@ impl Resources {
 
     /// Sees to it that a model's files are here, downloading what is missing.
     /// The answer is kept: a model that can not be had is asked for once, not
-    /// once per cell. `tell` hears of every downloaded piece. Gives the
-    /// directory against which its relative path is to be resolved.
+    /// once per cell. `tell` hears of every downloaded piece, and of nothing now
+    /// and then while another lane downloads it. Gives the directory against which its relative path is to be resolved.
     ///
     /// # Errors
     /// One sentence that says what is missing and how to get it.
-    pub fn model(
-        &mut self,
-        model: &ModelSpec,
-        tell: &mut dyn FnMut(&hub::FetchProgress),
-    ) -> Result<Option<PathBuf>, String> {
+    pub fn model(&self, model: &ModelSpec, tell: &mut Tell<'_>) -> Result<Option<PathBuf>, String> {
         if matches!(model.provider, Provider::Openai | Provider::Vllm) {
             return Ok(None);
         }
-        if let Some(known) = self.models.get(model) {
+        let found = {
+            let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(models.entry(model.clone()).or_default())
+        };
+        let mut found = wait_for(&found, tell);
+        if let Some(known) = &*found {
             return known.clone();
         }
+        let here = self.locate(model, tell);
+        *found = Some(here.clone());
+        here
+    }
+
+    fn locate(&self, model: &ModelSpec, tell: &mut Tell<'_>) -> Result<Option<PathBuf>, String> {
         let found = self
             .bases
             .iter()
@@ -148,13 +194,11 @@ impl Resources {
         let here = match hub::locate(model, base.as_deref()) {
             Ok(_) => Ok(base),
             Err(hub::HubError::NotFetched { .. } | hub::HubError::PartlyFetched { .. }) => {
-                hub::fetch(model, tell).map(|_| base)
+                hub::fetch(model, &mut |progress| tell(Some(progress))).map(|_| base)
             }
             Err(error) => Err(error),
         };
-        let here = here.map_err(|error| error.to_string());
-        self.models.insert(model.clone(), here.clone());
-        here
+        here.map_err(|error| error.to_string())
     }
 
     /// The first `num_questions` questions of a dataset, or all of them, if it
@@ -174,7 +218,8 @@ impl Resources {
         let search = SearchPaths::new(self.bases.clone());
         let dataset = Arc::new(datasets::load(spec, num_questions, &search)?);
         self.datasets.insert(key, Arc::clone(&dataset));
-        self.used_datasets.insert(
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.datasets.insert(
             spec.name.clone(),
             json!({
                 "source": dataset.source,
@@ -187,6 +232,7 @@ impl Resources {
                 "repeated": dataset.repeated,
             }),
         );
+        drop(used);
         Ok(dataset)
     }
 
@@ -199,24 +245,25 @@ impl Resources {
         &mut self,
         spec: &DatasetSpec,
         num_questions: Option<usize>,
-        tell: &mut dyn FnMut(&hub::FetchProgress),
+        tell: &mut Tell<'_>,
     ) -> Result<Arc<Dataset>, String> {
-        if let Some(why) = self.lost_datasets.get(spec) {
+        match self.dataset(spec, num_questions) {
+            Err(DatasetError::NotHere { .. }) => {}
+            loaded => return loaded.map_err(|error| error.to_string()),
+        }
+        let downloads = Arc::clone(&self.downloads);
+        let mut downloads = wait_for(&downloads, tell);
+        if let Some(why) = downloads.lost_datasets.get(spec) {
             return Err(why.clone());
         }
-        let loaded = match self.dataset(spec, num_questions) {
-            Err(DatasetError::NotHere { .. }) => {
-                let search = SearchPaths::new(self.bases.clone());
-                datasets::fetch(spec, &search, tell)
-                    .and_then(|()| self.dataset(spec, num_questions))
-            }
-            loaded => loaded,
-        };
-        loaded.map_err(|error| {
-            let why = error.to_string();
-            self.lost_datasets.insert(spec.clone(), why.clone());
-            why
-        })
+        let search = SearchPaths::new(self.bases.clone());
+        datasets::fetch(spec, &search, &mut |progress| tell(Some(progress)))
+            .and_then(|()| self.dataset(spec, num_questions))
+            .map_err(|error| {
+                let why = error.to_string();
+                downloads.lost_datasets.insert(spec.clone(), why.clone());
+                why
+            })
     }
 
     /// Whether a corpus is one of the hub, not a path.
@@ -229,23 +276,22 @@ impl Resources {
     ///
     /// # Errors
     /// One sentence that says what is missing and how to get it.
-    pub fn corpus(
-        &mut self,
-        name: &str,
-        tell: &mut dyn FnMut(&hub::FetchProgress),
-    ) -> Result<PathBuf, String> {
+    pub fn corpus(&self, name: &str, tell: &mut Tell<'_>) -> Result<PathBuf, String> {
         // Whoever has such a path beside the study means it.
         let known = CORPORA.iter().find(|known| known.name == name);
         let Some(known) = known.filter(|_| self.is_on_hub(name)) else {
             return Ok(self.resolve(name));
         };
-        if let Some(here) = self.corpora.get(name) {
+        let mut downloads = wait_for(&self.downloads, tell);
+        if let Some(here) = downloads.corpora.get(name) {
             return here.clone();
         }
-        let here = match hub::fetch_dataset(&known.on_hub(), tell) {
+        let fetched = hub::fetch_dataset(&known.on_hub(), &mut |progress| tell(Some(progress)));
+        let here = match fetched {
             Ok(files) => {
                 let bytes = |path: &PathBuf| path.metadata().map_or(0, |meta| meta.len());
-                self.used_corpora.insert(
+                let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+                used.corpora.insert(
                     name.to_owned(),
                     json!({
                         "source": format!("{} {}", known.hub_repository, known.hub_config),
@@ -259,17 +305,15 @@ impl Resources {
             }
             Err(error) => Err(error.to_string()),
         };
-        self.corpora.insert(name.to_owned(), here.clone());
+        downloads.corpora.insert(name.to_owned(), here.clone());
         here
     }
 
     /// Adds what was used so far to a study's manifest: for every dataset and
     /// corpus where it is from, its revision and its checksum.
     pub fn record(&self, manifest: &mut Map<String, Value>) {
-        for (key, used) in [
-            ("datasets", &self.used_datasets),
-            ("corpora", &self.used_corpora),
-        ] {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, used) in [("datasets", &used.datasets), ("corpora", &used.corpora)] {
             if used.is_empty() {
                 continue;
             }
@@ -283,8 +327,9 @@ impl Resources {
     }
 
     /// Whether nobody has been told of this file's warnings yet.
-    pub fn is_news(&mut self, dataset: &Dataset) -> bool {
-        self.told.insert(dataset.source.clone())
+    pub fn is_news(&self, dataset: &Dataset) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert(dataset.source.clone())
     }
 
     /// A relative path below the first base that has it; otherwise as it is.

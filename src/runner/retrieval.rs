@@ -45,7 +45,7 @@ impl Shelf {
     pub fn prepare(
         &mut self,
         spec: &ExperimentSpec,
-        resources: &mut Resources,
+        resources: &Resources,
         tell: &mut dyn FnMut(&str),
     ) -> Result<(), Failure> {
         let Some(retriever) = &spec.retriever else {
@@ -68,7 +68,7 @@ impl Shelf {
         &mut self,
         spec: &ExperimentSpec,
         question: &str,
-        resources: &mut Resources,
+        resources: &Resources,
         tell: &mut dyn FnMut(&str),
     ) -> Result<Vec<Passage>, Failure> {
         let (Some(retriever), Some(top_k)) = (&spec.retriever, spec.top_k) else {
@@ -96,7 +96,7 @@ impl Shelf {
 fn open(
     spec: &ExperimentSpec,
     cache: &Path,
-    resources: &mut Resources,
+    resources: &Resources,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Box<dyn Retriever>, Failure> {
     let Some(retriever) = &spec.retriever else {
@@ -108,7 +108,7 @@ fn open(
     let mut resolved = retriever.clone();
     let corpus = resources
         .corpus(&retriever.corpus, &mut |progress| {
-            if progress.bytes == 0 {
+            if let Some(progress) = progress.filter(|progress| progress.bytes == 0) {
                 tell(&format!(
                     "corpus {}: fetching {} ({} MB)",
                     retriever.corpus,

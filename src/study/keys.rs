@@ -800,13 +800,18 @@ pub(super) const JUDGE: &[Key] = &[
         Shape::Words(&["binary", "ternary"]),
         "The same as judgment_type.",
     ),
+    used(
+        "concurrency",
+        Shape::Integer(1),
+        "Requests to the judge at once (default: 8).",
+    ),
 ];
 
 pub(super) const SAMPLING: &[Key] = &[
     used(
         "mode",
-        Shape::Words(&["random", "stratified"]),
-        "random (default), or stratified: every stratum at least once.",
+        Shape::Words(&["random", "stratified", "tpe"]),
+        "random (default); stratified: every stratum at least once; tpe: each cell is chosen by what the ones before it scored.",
     ),
     used(
         "n_experiments",
@@ -814,6 +819,11 @@ pub(super) const SAMPLING: &[Key] = &[
         "Cells to take. A larger number takes the same cells and more.",
     ),
     used("seed", Shape::Integer(0), "Which cells (default: 42)."),
+    used(
+        "optimize_metric",
+        Shape::Text,
+        "For tpe: the metric that is to become large (default: f1).",
+    ),
     used(
         "stratify_by",
         Shape::List(&Shape::Words(STRATA)),

@@ -9,8 +9,10 @@
 
 mod agents;
 mod bench;
+mod devices;
 mod disk;
 mod honesty;
+mod hosts;
 mod kills;
 mod signals;
 mod stories;

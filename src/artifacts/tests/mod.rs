@@ -4,6 +4,7 @@
 mod directories;
 mod files;
 mod health;
+mod interleavings;
 mod journal;
 mod lease;
 mod old_shapes;

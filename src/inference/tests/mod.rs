@@ -7,8 +7,10 @@ mod kernels;
 mod oracle;
 mod parity;
 mod precision;
+mod prefixes;
 mod settings;
 mod texts;
+mod weight_cache;
 
 use super::*;
 use crate::{

@@ -704,3 +704,36 @@ fn the_wait_is_read_as_seconds_milliseconds_or_a_date() {
         assert_eq!(read("retry-after", nonsense), None, "{nonsense}");
     }
 }
+
+#[test]
+fn a_limit_that_is_used_up_is_waited_for_until_it_begins_anew() {
+    let wait = |pairs: &[(&'static str, &str)]| {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, value.parse().unwrap());
+        }
+        asked_wait(&headers, SystemTime::UNIX_EPOCH)
+    };
+    let requests = [
+        ("x-ratelimit-remaining-requests", "0"),
+        ("x-ratelimit-reset-requests", "1m2.5s"),
+        ("x-ratelimit-remaining-tokens", "149984"),
+        ("x-ratelimit-reset-tokens", "6h0m0s"),
+    ];
+    assert_eq!(wait(&requests), Some(Duration::from_millis(62_500)));
+    let both = [
+        ("x-ratelimit-remaining-requests", "0"),
+        ("x-ratelimit-reset-requests", "20ms"),
+        ("x-ratelimit-remaining-tokens", "0"),
+        ("x-ratelimit-reset-tokens", "3"),
+    ];
+    assert_eq!(wait(&both), Some(Duration::from_secs(3)));
+    // What is left is nothing to wait for, and the plain header wins.
+    assert_eq!(wait(&requests[2..]), None);
+    let plain = [requests[0], requests[1], ("retry-after", "2")];
+    assert_eq!(wait(&plain), Some(Duration::from_secs(2)));
+    for nonsense in ["soon", "5x", "1.2.3s", "-1s", ""] {
+        let wait = wait(&[requests[0], ("x-ratelimit-reset-requests", nonsense)]);
+        assert!(wait.is_none_or(|wait| wait.is_zero()), "{nonsense}");
+    }
+}
