@@ -4,8 +4,8 @@ FEATURES ?= failpoints
 RUN := $(CARGO) run --release --quiet --
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-pure test-faults test-web fuzz lint bench bench-server fixtures run-comprehensive \
-	run-comprehensive-safe resume-comprehensive health install man schema clean
+.PHONY: help quickstart test test-pure test-faults test-web test-slurm fuzz lint bench bench-engine bench-server fixtures run-comprehensive \
+	run-comprehensive-safe resume-comprehensive health evaluate compare report install man schema clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +25,11 @@ test-faults: ## The longer fault suite: a hundred kills of the supervisor
 test-web: ## The panel in headless Chromium, and the API against its description (installs chromium)
 	tests/web/run
 
-fuzz: ## Feed the log reader what nobody wrote; SECONDS=60 (needs cargo-fuzz and nightly)
-	cd fuzz && $(CARGO) +nightly fuzz run errortrace -- -max_total_time=$(or $(SECONDS),60)
+test-slurm: ## A study on a real Slurm of two nodes, and the Kubernetes manifest (installs slurm; needs root)
+	tests/slurm/run
+
+fuzz: ## Feed every reader of foreign bytes what nobody wrote; EACH=600 seconds per target
+	EACH=$(or $(EACH),60) fuzz/run
 
 lint: ## Formatting, clippy and documentation, warnings denied
 	$(CARGO) fmt --check
@@ -35,6 +38,13 @@ lint: ## Formatting, clippy and documentation, warnings denied
 
 bench: ## Measure what the README claims; prints figures and ratios
 	$(CARGO) bench
+
+bench-engine: ## Our engine beside transformers and llama.cpp; ARGS='--count 16' for a short run (pip, a C++ compiler)
+	@test -x target/peers/bin/python || python3 -m venv target/peers
+	target/peers/bin/pip install --quiet numpy safetensors gguf torch transformers llama-cpp-python
+	target/peers/bin/python benches/peers/make.py target/bench
+	$(CARGO) build --release
+	target/peers/bin/python benches/peers/compare.py target/bench target/release/ragicamp $(ARGS)
 
 bench-server: ## Load the API: 10,000 experiments and a log of 1 GB (needs wrk)
 	$(CARGO) bench --bench server
@@ -54,6 +64,15 @@ resume-comprehensive: ## Retry what failed of the comprehensive baseline
 
 health: ## How every study below outputs/ stands, and what failed
 	$(RUN) health --show-failed
+
+evaluate: ## Score the answers of a study or experiment once more; DIR=outputs/STUDY METRICS=exact_match,f1
+	$(RUN) metrics $(or $(DIR),$(error name the study, as in make evaluate DIR=outputs/quickstart)) -m $(or $(METRICS),exact_match,f1)
+
+compare: ## Compare a study's experiments; DIR=outputs/STUDY ARGS='--group-by type'
+	$(RUN) compare $(or $(DIR),$(error name the study, as in make compare DIR=outputs/quickstart)) $(ARGS)
+
+report: ## Write a study's results as one HTML page; DIR=outputs/STUDY
+	$(RUN) report $(or $(DIR),$(error name the study, as in make report DIR=outputs/quickstart)) $(ARGS)
 
 install: ## Install the program for this user
 	$(CARGO) install --path . --locked

@@ -9,8 +9,9 @@
 //! 2. [`runner`] plans: a cell that is complete is left alone, one that is
 //!    unfinished or failed goes on where it stopped. It claims the cell's
 //!    directory with a lease ([`artifacts`]), so that two runs never share one.
-//! 3. [`datasets`] gives the question its `idx`; [`index`] finds passages for
-//!    it; [`prompts`] renders question and passages.
+//! 3. [`datasets`] gives the question its `idx`; [`agents`] say what is to be
+//!    done for it, step by step; [`index`] finds passages; [`prompts`] renders
+//!    question and passages. Both data and corpora are read from [`records`].
 //! 4. [`execution`] decides what happens next, as a pure state machine: which
 //!    questions go out together, how a batch that failed is halved, when a
 //!    worker is replaced, when to give up. The runner performs its effects.
@@ -22,9 +23,14 @@
 //!    this moment it is never lost and never asked for again.
 //! 7. [`metrics`] scores what was answered, and only that; `predictions.json`
 //!    and `results.json` are rendered; the state becomes `complete`.
-//! 8. When something failed, `error.log` says what, and [`errortrace`] what it
+//! 8. [`analysis`] sets experiments side by side, and [`statistics`] says which of
+//!    them really differ.
+//! 9. When something failed, `error.log` says what, and [`errortrace`] what it
 //!    means and what to change; [`diagnosis`] reads the experiment's logs for
 //!    it and groups the failures of a study.
+//!
+//! Where a cluster is to do this, [`cluster`] hands the same work to Slurm in
+//! tasks that share the study's directory.
 //!
 //! Whoever would rather look in a browser or from a script asks `server`, which
 //! tells the same over HTTP.
@@ -32,9 +38,11 @@
 //! [`domain`] has the words that all rooms share. Imports point down only;
 //! `tests/architecture.rs` holds the table.
 
+pub mod agents;
 pub mod analysis;
 pub mod artifacts;
 pub mod cli;
+pub mod cluster;
 pub mod datasets;
 pub mod diagnosis;
 pub mod domain;
@@ -46,10 +54,12 @@ pub mod index;
 pub mod inference;
 pub mod metrics;
 pub mod prompts;
+pub mod records;
 pub mod remote;
 pub mod retrieval;
 pub mod runner;
 #[cfg(feature = "serve")]
 pub mod server;
+pub mod statistics;
 pub mod study;
 pub mod worker;

@@ -65,19 +65,23 @@ const HOUSE: &[Room] = &[
     ),
     room("inference", ADAPTERS, Knows::Only(&["hub"])),
     room("remote", ADAPTERS, Knows::Only(&[])),
-    room("index", ADAPTERS, Knows::Only(&["retrieval"])),
-    room("datasets", ADAPTERS, Knows::Only(&["hub"])),
+    // Questions and documents may both lie in tables.
+    room("index", ADAPTERS, Knows::Only(&["records", "retrieval"])),
+    room("datasets", ADAPTERS, Knows::Only(&["hub", "records"])),
+    room("records", ADAPTERS, Knows::Only(&[])),
     room("artifacts", ADAPTERS, Knows::Only(&[])),
     room("diagnosis", ADAPTERS, Knows::Only(&["errortrace"])),
     room("hub", ADAPTERS, Knows::Only(&[])),
     room("study", PURE, Knows::Only(&[])),
     room("execution", PURE, Knows::Only(&[])),
-    room("agents", PURE, Knows::Only(&["prompts"])),
+    // What several queries find is fused.
+    room("agents", PURE, Knows::Only(&["prompts", "retrieval"])),
     room("prompts", PURE, Knows::Only(&[])),
     room("retrieval", PURE, Knows::Only(&[])),
-    room("metrics", PURE, Knows::Only(&[])),
+    room("metrics", PURE, Knows::Only(&["statistics"])),
     room("errortrace", PURE, Knows::Only(&[])),
-    room("analysis", PURE, Knows::Only(&[])),
+    room("analysis", PURE, Knows::Only(&["statistics"])),
+    room("statistics", PURE, Knows::Only(&[])),
     room("domain", GROUND, Knows::Only(&[])),
 ];
 

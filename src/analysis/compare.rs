@@ -3,7 +3,7 @@
 //! Only complete experiments count: the mean of one that failed half way is
 //! over other questions than that of its neighbours.
 
-use super::{Cell, ExperimentRow, Table};
+use super::{Cell, ExperimentRow, Measured, Table, measured::pooled};
 use crate::domain::Phase;
 use std::{collections::BTreeMap, str::FromStr};
 use thiserror::Error;
@@ -97,26 +97,30 @@ impl FromStr for Axis {
 }
 
 /// Complete experiments that have the metric, best first, equal ones by name.
-pub fn best<'a>(rows: &'a [ExperimentRow], metric: &str) -> Vec<(&'a ExperimentRow, f64)> {
-    let mut scored: Vec<(&ExperimentRow, f64)> = rows
+pub fn best<'a>(measured: &'a [Measured], metric: &str) -> Vec<&'a Measured> {
+    let mut scored: Vec<(&Measured, f64)> = measured
         .iter()
-        .filter(|row| row.phase == Phase::Complete)
-        .filter_map(|row| Some((row, row.metric(metric)?)))
+        .filter(|one| one.row.phase == Phase::Complete)
+        .filter_map(|one| Some((one, one.row.metric(metric)?)))
         .collect();
-    scored.sort_by(|(a, x), (b, y)| y.total_cmp(x).then_with(|| a.name.cmp(&b.name)));
-    scored
+    scored.sort_by(|(a, x), (b, y)| y.total_cmp(x).then_with(|| a.row.name.cmp(&b.row.name)));
+    scored.into_iter().map(|(one, _)| one).collect()
 }
 
 /// For every value on the axis: how many experiments, their mean of the
 /// metric, and the best of them. Best mean first.
-pub fn group_by(rows: &[ExperimentRow], axis: Axis, metric: &str) -> Table {
-    let mut groups: BTreeMap<Group, Vec<(&ExperimentRow, f64)>> = BTreeMap::new();
-    for (row, score) in best(rows, metric) {
-        groups.entry(axis.of(row)).or_default().push((row, score));
+pub fn group_by(measured: &[Measured], axis: Axis, metric: &str) -> Table {
+    let mut groups: BTreeMap<Group, Vec<&Measured>> = BTreeMap::new();
+    for one in best(measured, metric) {
+        groups.entry(axis.of(&one.row)).or_default().push(one);
     }
-    let mut groups: Vec<_> = groups.into_iter().collect();
+    let mut groups: Vec<_> = groups
+        .into_iter()
+        .map(|(group, members)| (group, pooled(&members, metric), members))
+        .collect();
     // The sort is stable: equal means stay in the order of the axis.
-    groups.sort_by(|(_, x), (_, y)| mean(y).total_cmp(&mean(x)));
+    let mean = |cell: &Cell| cell.value().unwrap_or(f64::NEG_INFINITY);
+    groups.sort_by(|(_, x, _), (_, y, _)| mean(y).total_cmp(&mean(x)));
     Table {
         headers: vec![
             axis.as_str().to_owned(),
@@ -127,14 +131,14 @@ pub fn group_by(rows: &[ExperimentRow], axis: Axis, metric: &str) -> Table {
         ],
         rows: groups
             .into_iter()
-            .map(|(group, members)| {
+            .map(|(group, pooled, members)| {
                 let first = members.first();
                 vec![
                     group.cell(),
                     Cell::Count(members.len()),
-                    Cell::Number(mean(&members)),
-                    Cell::number(first.map(|(_, score)| *score)),
-                    Cell::text(first.map(|(row, _)| row.name.clone())),
+                    pooled,
+                    first.map_or(Cell::Empty, |best| best.row.metric_cell(metric)),
+                    Cell::text(first.map(|best| best.row.name.clone())),
                 ]
             })
             .collect(),
@@ -142,11 +146,11 @@ pub fn group_by(rows: &[ExperimentRow], axis: Axis, metric: &str) -> Table {
 }
 
 /// Means of the metric over the experiments at each crossing of two axes.
-pub fn pivot(rows: &[ExperimentRow], down: Axis, across: Axis, metric: &str) -> Table {
-    let mut crossings: BTreeMap<(Group, Group), Vec<(&ExperimentRow, f64)>> = BTreeMap::new();
-    for (row, score) in best(rows, metric) {
-        let crossing = (down.of(row), across.of(row));
-        crossings.entry(crossing).or_default().push((row, score));
+pub fn pivot(measured: &[Measured], down: Axis, across: Axis, metric: &str) -> Table {
+    let mut crossings: BTreeMap<(Group, Group), Vec<&Measured>> = BTreeMap::new();
+    for one in best(measured, metric) {
+        let crossing = (down.of(&one.row), across.of(&one.row));
+        crossings.entry(crossing).or_default().push(one);
     }
     let mut columns: Vec<Group> = crossings.keys().map(|(_, column)| column.clone()).collect();
     columns.sort();
@@ -162,14 +166,10 @@ pub fn pivot(rows: &[ExperimentRow], down: Axis, across: Axis, metric: &str) -> 
             let mut cells = vec![line.cell()];
             for column in &columns {
                 let members = crossings.get(&(line.clone(), column.clone()));
-                cells.push(Cell::number(members.map(|members| mean(members))));
+                cells.push(members.map_or(Cell::Empty, |members| pooled(members, metric)));
             }
             cells
         })
         .collect();
     Table { headers, rows }
-}
-
-fn mean(members: &[(&ExperimentRow, f64)]) -> f64 {
-    members.iter().map(|(_, score)| score).sum::<f64>() / members.len() as f64
 }

@@ -63,35 +63,59 @@ impl ExperimentRow {
         }
     }
 
+    /// The row of an experiment whose directory keeps no spec, as those of
+    /// other versions: `about` is the metadata of its results, and what that
+    /// does not say is `unknown`.
+    pub fn described(
+        name: &str,
+        about: &Map<String, Value>,
+        phase: Phase,
+        answered: usize,
+        total: usize,
+        metrics: Map<String, Value>,
+    ) -> Self {
+        let text = |key: &str| about.get(key).and_then(Value::as_str).map(str::to_owned);
+        let known = |key: &str| text(key).unwrap_or_else(|| "unknown".to_owned());
+        let is_rag = text("type").map_or_else(|| name.starts_with("rag_"), |kind| kind == "rag");
+        Self {
+            name: name.to_owned(),
+            kind: if is_rag {
+                ExperimentKind::Rag
+            } else {
+                ExperimentKind::Direct
+            },
+            model: known("model"),
+            quantization: text("quantization"),
+            prompt: known("prompt"),
+            retriever: text("retriever"),
+            top_k: about
+                .get("top_k")
+                .and_then(Value::as_u64)
+                .and_then(|k| usize::try_from(k).ok()),
+            dataset: known("dataset"),
+            phase,
+            answered,
+            total,
+            metrics,
+        }
+    }
+
     /// The mean of a metric, where there is one.
     pub fn metric(&self, name: &str) -> Option<f64> {
         self.metrics.get(name).and_then(Value::as_f64)
     }
 
     /// `direct` or `rag`.
-    pub(super) fn kind_name(&self) -> &'static str {
+    pub fn kind_name(&self) -> &'static str {
         match self.kind {
             ExperimentKind::Direct => "direct",
             ExperimentKind::Rag => "rag",
         }
     }
 
-    fn metric_cell(&self, name: &str) -> Cell {
-        let Some(mean) = self.metric(name) else {
-            return Cell::Empty;
-        };
-        let bounds = self
-            .metrics
-            .get(&format!("{name}_ci95"))
-            .and_then(|bounds| {
-                let low = bounds.get(0)?.as_f64()?;
-                let high = bounds.get(1)?.as_f64()?;
-                Some((low, high))
-            });
-        match bounds {
-            Some((low, high)) => Cell::Estimate { mean, low, high },
-            None => Cell::Number(mean),
-        }
+    /// The mean with its interval, as far as they are known.
+    pub(super) fn metric_cell(&self, name: &str) -> Cell {
+        Cell::estimate(&self.metrics, name)
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Cell {
     Count(usize),
     /// A number, shown with four digits after the point.
     Number(f64),
+    /// A p-value; none is shown as 0.
+    Probability(f64),
     /// A mean with its 95 % interval.
     Estimate {
         /// The mean.
@@ -35,12 +37,25 @@ impl Cell {
         number.map_or(Self::Empty, Self::Number)
     }
 
+    /// A metric's mean with its interval, as far as the aggregates of an
+    /// experiment tell them.
+    pub fn estimate(aggregates: &Map<String, Value>, metric: &str) -> Self {
+        let Some(mean) = aggregates.get(metric).and_then(Value::as_f64) else {
+            return Self::Empty;
+        };
+        let bound = |i: usize| aggregates.get(&format!("{metric}_ci95"))?.get(i)?.as_f64();
+        match (bound(0), bound(1)) {
+            (Some(low), Some(high)) => Self::Estimate { mean, low, high },
+            _ => Self::Number(mean),
+        }
+    }
+
     /// The number in it that can be sorted by.
     pub fn value(&self) -> Option<f64> {
         match self {
             Self::Empty | Self::Text(_) => None,
             Self::Count(count) => Some(*count as f64),
-            Self::Number(number) => Some(*number),
+            Self::Number(number) | Self::Probability(number) => Some(*number),
             Self::Estimate { mean, .. } => Some(*mean),
         }
     }
@@ -50,7 +65,7 @@ impl Cell {
             Self::Empty => Value::Null,
             Self::Text(text) => json!(text),
             Self::Count(count) => json!(count),
-            Self::Number(number) => json!(number),
+            Self::Number(number) | Self::Probability(number) => json!(number),
             Self::Estimate { mean, .. } => json!(mean),
         }
     }
@@ -63,7 +78,8 @@ impl std::fmt::Display for Cell {
             Self::Empty => f.pad("-"),
             Self::Text(text) => f.pad(text),
             Self::Count(count) => f.pad(&count.to_string()),
-            Self::Number(number) => f.pad(&format!("{number:.4}")),
+            Self::Probability(p) if *p < 0.000_1 => f.pad("<0.0001"),
+            Self::Number(number) | Self::Probability(number) => f.pad(&format!("{number:.4}")),
             Self::Estimate { mean, low, high } => {
                 f.pad(&format!("{mean:.3} [{low:.3}, {high:.3}]"))
             }
@@ -91,12 +107,7 @@ impl Table {
             .iter()
             .map(|row| row.iter().map(|cell| escape(cell.to_string())).collect())
             .collect();
-        let is_number: Vec<bool> = (0..header.len())
-            .map(|column| {
-                let mut cells = self.rows.iter().filter_map(|row| row.get(column));
-                cells.all(|cell| !matches!(cell, Cell::Text(_))) && !self.rows.is_empty()
-            })
-            .collect();
+        let is_number = self.number_columns();
         let widths: Vec<usize> = (0..header.len())
             .map(|column| {
                 let cells = body.iter().filter_map(|row| row.get(column));
@@ -132,6 +143,67 @@ impl Table {
             text.push_str(&line(row));
         }
         text
+    }
+
+    /// For the terminal: aligned columns, numbers to the right, no blanks at
+    /// the ends of lines.
+    pub fn to_text(&self) -> String {
+        let is_number = self.number_columns();
+        let lines: Vec<Vec<String>> = std::iter::once(self.headers.clone())
+            .chain(self.rows.iter().map(|row| {
+                let cells = row.iter().map(ToString::to_string);
+                cells.map(|cell| cell.replace(['\n', '\r'], " ")).collect()
+            }))
+            .collect();
+        let widths: Vec<usize> = (0..self.headers.len())
+            .map(|column| {
+                let cells = lines.iter().filter_map(|line| line.get(column));
+                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            })
+            .collect();
+        let mut text = String::new();
+        for line in lines {
+            let cells = line.iter().zip(&widths).zip(&is_number);
+            let cells: Vec<String> = cells
+                .map(|((cell, width), is_number)| match is_number {
+                    true => format!("{cell:>width$}"),
+                    false => format!("{cell:<width$}"),
+                })
+                .collect();
+            text.push_str(cells.join("  ").trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Whether a column holds numbers only.
+    fn number_columns(&self) -> Vec<bool> {
+        (0..self.headers.len())
+            .map(|column| {
+                let mut cells = self.rows.iter().filter_map(|row| row.get(column));
+                cells.all(|cell| !matches!(cell, Cell::Text(_))) && !self.rows.is_empty()
+            })
+            .collect()
+    }
+
+    /// The columns of these names, in this order; unknown ones are left out.
+    #[must_use]
+    pub fn columns(&self, names: &[&str]) -> Self {
+        let positions: Vec<usize> = names
+            .iter()
+            .filter_map(|name| self.headers.iter().position(|header| header == name))
+            .collect();
+        let pick = |row: &Vec<Cell>| {
+            let cells = positions.iter().filter_map(|column| row.get(*column));
+            cells.cloned().collect()
+        };
+        Self {
+            headers: positions
+                .iter()
+                .map(|column| self.headers[*column].clone())
+                .collect(),
+            rows: self.rows.iter().map(pick).collect(),
+        }
     }
 
     /// For spreadsheets and scripts (RFC 4180, `\n` between lines): numbers

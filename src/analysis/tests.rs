@@ -41,6 +41,30 @@ fn rows() -> Vec<ExperimentRow> {
     ]
 }
 
+/// The same, each with scores of the questions 0 to 3.
+fn measured() -> Vec<Measured> {
+    rows()
+        .into_iter()
+        .map(|row| {
+            let mean = row.metric("f1").unwrap();
+            let scores = [-0.1, 0.1, 0.05, -0.05];
+            Measured {
+                row,
+                scores: scored(scores.map(|around| mean + around)),
+            }
+        })
+        .collect()
+}
+
+fn scored(scores: impl IntoIterator<Item = f64>) -> Vec<ItemScore> {
+    let item = |(idx, score)| ItemScore {
+        idx,
+        question: idx as u64,
+        score,
+    };
+    scores.into_iter().enumerate().map(item).collect()
+}
+
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
@@ -116,7 +140,7 @@ fn columns_that_say_the_same_everywhere_are_said_once() {
 
 #[test]
 fn groups_are_means_over_complete_experiments_best_first() {
-    let table = group_by(&rows(), Axis::Model, "f1");
+    let table = group_by(&measured(), Axis::Model, "f1");
     let json = table.to_json();
     assert_eq!(json[0]["model"], "m1");
     assert_eq!(json[0]["experiments"], 3);
@@ -124,18 +148,22 @@ fn groups_are_means_over_complete_experiments_best_first() {
     assert_eq!(json[0]["best experiment"], "rag_m1_k10");
     // The failed experiment's 0.99 over three questions is not m2's best.
     assert_eq!(json[1]["best f1"], 0.4);
-    assert_eq!(best(&rows(), "f1")[0].0.name, "rag_m1_k10");
-    assert!(group_by(&rows(), Axis::Model, "nonsense").rows.is_empty());
+    assert_eq!(best(&measured(), "f1")[0].row.name, "rag_m1_k10");
+    assert!(
+        group_by(&measured(), Axis::Model, "nonsense")
+            .rows
+            .is_empty()
+    );
 }
 
 #[test]
 fn a_pivot_orders_numbers_as_numbers_and_leaves_holes_open() {
-    let table = pivot(&rows(), Axis::TopK, Axis::Model, "f1");
+    let table = pivot(&measured(), Axis::TopK, Axis::Model, "f1");
     assert_eq!(table.headers, ["top_k \\ model", "m1", "m2"]);
     let first: Vec<String> = table.rows.iter().map(|row| row[0].to_string()).collect();
     assert_eq!(first, ["-", "1", "10"]);
     assert_eq!(table.rows[2][2], Cell::Empty);
-    assert_eq!(table.rows[1][2], Cell::Number(0.4));
+    assert_eq!(table.rows[1][2].value(), Some(0.4));
 }
 
 #[test]
@@ -147,69 +175,98 @@ fn every_axis_is_found_by_its_word() {
     assert!(error.contains("'topk'") && error.contains("top_k"));
 }
 
-fn right_and_wrong(only_first: usize, only_second: usize, both: usize) -> Vec<(f64, f64)> {
-    let mut pairs = vec![(1.0, 0.0); only_first];
-    pairs.extend(vec![(0.0, 1.0); only_second]);
-    pairs.extend(vec![(1.0, 1.0); both]);
-    pairs
-}
-
 #[test]
-fn mcnemar_equals_the_exact_binomial_test() {
-    // References: 2 * sum of C(n, i) / 2^n in rational arithmetic.
-    for (first, second, reference) in [
-        (10, 2, 0.038_574_218_75),
-        (0, 5, 0.062_5),
-        (30, 45, 0.105_342_268_874_604_88),
-        (700, 800, 0.010_559_255_466_711_544),
-        (0, 0, 1.0),
-        (4, 4, 1.0),
-    ] {
-        let test = mcnemar_exact(&right_and_wrong(first, second, 50));
-        assert_eq!((test.only_first, test.only_second), (first, second));
-        assert!((test.p_value - reference).abs() < 1e-9, "{test:?}");
-    }
-}
-
-#[test]
-fn holm_is_the_step_down_procedure() {
-    // The worked example of statsmodels' multipletests(method="holm").
-    let adjusted = holm(&[0.01, 0.04, 0.03, 0.005]);
-    for (ours, reference) in adjusted.iter().zip([0.03, 0.06, 0.06, 0.02]) {
-        assert!((ours - reference).abs() < 1e-12, "{adjusted:?}");
-    }
-    assert_eq!(holm(&[0.9, 0.8]), [1.0, 1.0]);
-    assert!(holm(&[]).is_empty());
+fn the_interval_of_a_group_resamples_questions_and_not_experiments() {
+    let table = group_by(&measured(), Axis::Model, "f1");
+    let Cell::Estimate { mean, low, high } = table.rows[0][2] else {
+        panic!("{:?}", table.rows[0]);
+    };
+    // The three experiments go up and down together: four questions, not
+    // twelve answers, and the distances between the experiments are no part of
+    // it.
+    assert!((mean - 1.4 / 3.0).abs() < 1e-12);
+    assert!(low < mean && mean < high, "{low} {mean} {high}");
+    assert!((mean - low - 0.075).abs() < 0.03, "{low} {mean}");
+    // A group of one has the interval of its experiment.
+    let one = table.rows[1][2].clone();
+    assert_eq!(
+        one,
+        Cell::Estimate {
+            mean: 0.4,
+            low: 0.4 - 0.1,
+            high: 0.4 + 0.1
+        }
+    );
+    // Without scores by question there is a mean and no interval.
+    let mut unread = measured();
+    unread[0].scores.clear();
+    let table = group_by(&unread, Axis::Model, "f1");
+    assert!(matches!(table.rows[0][2], Cell::Number(_)));
 }
 
 #[test]
 fn only_questions_that_both_have_are_paired() {
     let first = [(3, 1.0), (1, 0.0), (9, 1.0)];
     let second = [(1, 1.0), (2, 1.0), (3, 0.5)];
-    assert_eq!(paired_scores(&first, &second), [(1.0, 0.5), (0.0, 1.0)]);
+    let items = |scores: &[(usize, f64)]| -> Vec<ItemScore> {
+        scores
+            .iter()
+            .map(|&(idx, score)| ItemScore {
+                idx,
+                question: 7,
+                score,
+            })
+            .collect()
+    };
+    let pairs = paired_scores(&items(&first), &items(&second));
+    assert_eq!(pairs, [(1.0, 0.5), (0.0, 1.0)]);
+    // Equal numbers of different questions are no pairs.
+    let mut others = items(&second);
+    others.iter_mut().for_each(|item| item.question = 8);
+    assert_eq!(paired_scores(&items(&first), &others), []);
 }
 
 #[test]
-fn a_constant_advantage_is_certain_and_none_at_all_is_not() {
-    let better: Vec<(f64, f64)> = (0..50).map(|i| (0.5 + f64::from(i) / 1e3, 0.4)).collect();
-    let certain = paired_difference(&better, 2_000, 1).unwrap();
-    assert_eq!(certain.n, 50);
-    assert!(certain.low > 0.0 && certain.p_value < 0.001, "{certain:?}");
-    assert!(certain.low <= certain.mean && certain.mean <= certain.high);
-    assert_eq!(certain, paired_difference(&better, 2_000, 1).unwrap());
-
-    let equal = paired_difference(&[(0.3, 0.3); 20], 500, 1).unwrap();
-    assert_eq!(
-        (equal.mean, equal.low, equal.high, equal.p_value),
-        (0.0, 0.0, 0.0, 1.0)
+fn against_a_baseline_who_is_better_is_told_from_chance() {
+    let right = |is_right: fn(usize) -> bool| {
+        scored((0..200).map(move |i| f64::from(u8::from(is_right(i)))))
+    };
+    let one = |name: &str, scores| Measured {
+        row: row(name, "m", None, 0.5),
+        scores,
+    };
+    let baseline = one("baseline", right(|i| i % 2 == 0));
+    let better = one("better", right(|i| i % 2 == 0 || i % 5 == 1));
+    let worse = one("worse", right(|i| i % 2 == 0 && i % 5 != 0));
+    let same = one(
+        "same",
+        right(|i| if i < 4 { i % 2 == 1 } else { i % 2 == 0 }),
     );
-    assert_eq!(paired_difference(&[], 500, 1), None);
-}
-
-#[test]
-fn the_permutation_test_agrees_with_mcnemar_on_right_and_wrong() {
-    let pairs = right_and_wrong(30, 45, 100);
-    let exact = mcnemar_exact(&pairs).p_value;
-    let sampled = paired_difference(&pairs, 20_000, 7).unwrap().p_value;
-    assert!((sampled - exact).abs() < 0.01, "{sampled} {exact}");
+    let elsewhere = one("elsewhere", Vec::new());
+    let others = [&same, &worse, &better, &elsewhere];
+    let found = against(&baseline, &others, "exact_match", 2_000);
+    assert_eq!(found.unpaired, ["elsewhere"]);
+    let json = found.table.to_json();
+    let verdicts: Vec<(&str, &str)> = (0..3)
+        .map(|i| {
+            let text = |key: &str| json[i][key].as_str().unwrap();
+            (text("experiment"), text("verdict"))
+        })
+        .collect();
+    assert_eq!(
+        verdicts,
+        [
+            ("better", "better"),
+            ("same", "no difference shown"),
+            ("worse", "worse")
+        ]
+    );
+    assert_eq!(json[0]["questions"], 200);
+    assert_eq!(json[0]["only_here"], 20);
+    assert_eq!(json[0]["only_baseline"], 0);
+    assert!((json[0]["difference"].as_f64().unwrap() - 0.1).abs() < 1e-12);
+    // Scores between 0 and 1 are no right and wrong.
+    let half = one("half", scored([0.5; 200]));
+    let found = against(&half, &[&better], "f1", 500);
+    assert!(!found.table.headers.contains(&"p_mcnemar".to_owned()));
 }

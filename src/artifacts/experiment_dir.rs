@@ -3,13 +3,16 @@ use super::{
     error::{ArtifactError, Result},
     error_log::{ErrorLog, StoredErrorLog},
     identity::StoredIdentity,
+    item_scores,
     journal::{self, Journal, JournalContents},
     lease::{self, Claim, Lease, LeaseOptions, LeaseRecord, Liveness},
     metadata::Metadata,
     predictions::{self, PredictionsFile},
     questions::QuestionsFile,
     results::Results,
+    seal::{self, Sealed},
     state::State,
+    steps::{self, StepContents, StepJournal},
     study_dir::directory_name,
     time,
 };
@@ -192,6 +195,32 @@ impl ExperimentDir {
         }
     }
 
+    /// Keeps the checksum of every file, when nothing more is to change.
+    ///
+    /// # Errors
+    /// When a file can not be read, or the checksums not written.
+    pub fn seal(&self) -> Result<()> {
+        // Leases live on.
+        seal::write(&self.path, &|file| file == "lease")
+    }
+
+    /// Removes the checksums, before something changes.
+    ///
+    /// # Errors
+    /// When they can not be removed.
+    pub fn unseal(&self) -> Result<()> {
+        seal::remove(&self.path)
+    }
+
+    /// Compares every file with what it was when the directory was sealed.
+    /// The worker that outlives the experiment may write to its log.
+    ///
+    /// # Errors
+    /// When the checksums can not be read.
+    pub fn check_seal(&self) -> Result<Sealed> {
+        seal::check(&self.path, &|file| file == "experiment.log")
+    }
+
     /// Where the worker's stdout and stderr and our log lines go.
     pub fn experiment_log(&self) -> PathBuf {
         self.file("experiment.log")
@@ -247,6 +276,23 @@ impl ExperimentDir {
             Vec::new()
         };
         Journal::create(&directory, lease.fence(), &imported)
+    }
+
+    /// Starts this owner's segment of the replies on the way to answers.
+    ///
+    /// # Errors
+    /// As [`Self::open_journal`].
+    pub fn open_steps(&self, lease: &Lease) -> Result<StepJournal> {
+        lease.check()?;
+        StepJournal::create(&self.file("steps"), lease.fence())
+    }
+
+    /// The replies on the way to answers that were kept.
+    ///
+    /// # Errors
+    /// When a file can not be read at all.
+    pub fn steps(&self) -> Result<StepContents> {
+        steps::read(&self.file("steps"))
     }
 
     /// The best record of every question: from the journal; in a directory
@@ -319,6 +365,15 @@ impl ExperimentDir {
     /// When it can not be read, or holds no records.
     pub fn predictions(&self) -> Result<Option<PredictionsFile>> {
         PredictionsFile::read(&self.file("predictions.json"))
+    }
+
+    /// What `predictions.json` says each question scored: idx, text and score
+    /// of those that have one, by idx.
+    ///
+    /// # Errors
+    /// When it can not be read, or holds no records.
+    pub fn scores(&self, metric: &str) -> Result<Vec<(usize, String, f64)>> {
+        item_scores::read(&self.file("predictions.json"), metric)
     }
 
     /// Moves the directory out of the study's tree, to

@@ -19,6 +19,7 @@ mod faults;
 mod health;
 mod host;
 mod identity;
+mod item_scores;
 mod journal;
 mod lease;
 mod lenient;
@@ -29,7 +30,9 @@ mod metadata;
 mod predictions;
 mod questions;
 mod results;
+mod seal;
 mod state;
+mod steps;
 mod study_dir;
 mod time;
 
@@ -51,7 +54,9 @@ pub use metadata::Metadata;
 pub use predictions::PredictionsFile;
 pub use questions::QuestionsFile;
 pub use results::Results;
+pub use seal::{Sealed, Tampered};
 pub use state::State;
+pub use steps::{StepContents, StepJournal, StepRecord};
 pub use study_dir::{EventLog, ResultRow, StudyDir, SummaryEntry};
 pub use time::{now, parse_time};
 

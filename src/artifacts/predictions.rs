@@ -49,6 +49,33 @@ impl PredictionsFile {
             .map_err(|why| ArtifactError::malformed(path, why))
     }
 
+    /// Reads predictions of any origin: this shape and older ones, and JSON
+    /// lines or a list of records with `prediction` and the gold answers under
+    /// `expected`, `answers` or `golden_answers`.
+    ///
+    /// # Errors
+    /// When the file is missing, can not be read, is no JSON, or holds no
+    /// records; one sentence, with the line where there are lines.
+    pub fn load(path: &Path) -> Result<Self> {
+        let wrong = |why: String| ArtifactError::malformed(path, why);
+        let Some(bytes) = atomic::read(path)? else {
+            return Err(wrong("there is no such file".to_owned()));
+        };
+        let value = match lenient::parse(&bytes) {
+            // One record alone is a file of one line.
+            Ok(Value::Object(map)) if map.contains_key("prediction") => {
+                Value::Array(vec![Value::Object(map)])
+            }
+            Ok(value) => value,
+            Err(why) => json_lines(&bytes).map_err(|line| wrong(line.unwrap_or(why)))?,
+        };
+        let file = Self::from_value(with_known_names(value)).map_err(wrong)?;
+        if file.predictions.is_empty() {
+            return Err(wrong("it holds no records".to_owned()));
+        }
+        Ok(file)
+    }
+
     fn from_value(value: Value) -> std::result::Result<Self, String> {
         let mut map = match value {
             Value::Object(map) => map,
@@ -83,6 +110,73 @@ impl PredictionsFile {
             unreadable,
             extra: map,
         })
+    }
+}
+
+/// JSON lines as a list.
+///
+/// # Errors
+/// The line that is no JSON; nothing when already the first is none, because
+/// the file then is something else.
+fn json_lines(bytes: &[u8]) -> std::result::Result<Value, Option<String>> {
+    let mut records = Vec::new();
+    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        match serde_json::from_slice::<Value>(line) {
+            Ok(record) => records.push(record),
+            Err(_) if records.is_empty() => return Err(None),
+            Err(error) => {
+                let number = number + 1;
+                // The parser counts lines from where it was put.
+                let said = error.to_string();
+                let why = said.split(" at line ").next().unwrap_or(&said);
+                return Err(Some(format!("line {number} is no JSON ({why})")));
+            }
+        }
+    }
+    Ok(Value::Array(records))
+}
+
+/// Renames what other tools call the gold answers.
+fn with_known_names(mut value: Value) -> Value {
+    let records = match &mut value {
+        Value::Object(map) if map.contains_key("predictions") => map.get_mut("predictions"),
+        other => Some(other),
+    };
+    let records: Vec<&mut Value> = match records {
+        Some(Value::Array(records)) => records.iter_mut().collect(),
+        Some(Value::Object(records)) => records.iter_mut().map(|(_, record)| record).collect(),
+        _ => Vec::new(),
+    };
+    for record in records {
+        let Value::Object(record) = record else {
+            continue;
+        };
+        let golds = ["expected", "answers", "golden_answers"]
+            .into_iter()
+            .find_map(|key| record.shift_remove(key).filter(|golds| !golds.is_null()));
+        if let Some(golds) = golds {
+            record.insert("expected".to_owned(), gold_texts(golds));
+        }
+    }
+    value
+}
+
+/// Gold answers as texts: SQuAD has them as `{"text": [...]}` or as a list of
+/// `{"text": ...}`.
+fn gold_texts(golds: Value) -> Value {
+    match golds {
+        Value::Object(mut map) => map.shift_remove("text").unwrap_or_default(),
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| match item {
+                Value::Object(mut map) => map.shift_remove("text").unwrap_or_default(),
+                other => other,
+            })
+            .collect(),
+        other => other,
     }
 }
 

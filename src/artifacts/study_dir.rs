@@ -2,7 +2,9 @@ use super::{
     atomic::{self, Durability},
     error::{ArtifactError, Result},
     experiment_dir::ExperimentDir,
-    faults, lenient, time,
+    faults, lenient,
+    seal::{self, Sealed},
+    time,
 };
 use crate::domain::{Event, Phase};
 use serde::Serialize;
@@ -177,6 +179,31 @@ impl StudyDir {
     /// When it can not be written.
     pub fn events(&self) -> Result<EventLog> {
         EventLog::open(self.path.join("events.jsonl"))
+    }
+
+    /// Keeps the checksums of the study's own files. Experiments have theirs.
+    ///
+    /// # Errors
+    /// When a file can not be read, or the checksums not written.
+    pub fn seal(&self) -> Result<()> {
+        seal::write(&self.path, &|file| self.path.join(file).is_dir())
+    }
+
+    /// Removes the checksums, before something changes.
+    ///
+    /// # Errors
+    /// When they can not be removed.
+    pub fn unseal(&self) -> Result<()> {
+        seal::remove(&self.path)
+    }
+
+    /// Compares the study's own files with what they were when the last run
+    /// ended. A run that began since appends to the events.
+    ///
+    /// # Errors
+    /// When the checksums can not be read.
+    pub fn check_seal(&self) -> Result<Sealed> {
+        seal::check(&self.path, &|file| file == "events.jsonl")
     }
 
     /// Writes `results.csv`: experiment, status, the fields in the order in

@@ -8,7 +8,7 @@ use std::{
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where things are kept")]
 pub struct CacheDir {
-    /// Where indexes are kept.
+    /// Where indexes and quantised weights are kept.
     #[arg(long, value_name = "DIR", env = "RAGICAMP_CACHE")]
     cache: Option<PathBuf>,
 }

@@ -95,6 +95,7 @@ fn speed(args: &DoctorArgs) -> Value {
     json!({
         "memory_gb_per_second": (speed.bandwidth / 1e8).round() / 10.0,
         "f32_gemm_gflop_per_second": (speed.gemm / 1e8).round() / 10.0,
+        "q8_0_gemm_gop_per_second": (speed.blocks / 1e8).round() / 10.0,
     })
 }
 

@@ -1,15 +1,15 @@
 use super::{
     CliError, ExitStatus,
     cache_dir::CacheDir,
+    encoders,
     run::say,
-    study_file::{self, Selection, StudyFile},
+    study_file::{self, Selection},
 };
 use crate::{
-    domain::{Encoders, ExperimentSpec, ModelSpec, Provider, embedding_model, reranking_model},
+    domain::{ExperimentSpec, ModelSpec, Provider, embedding_model, reranking_model},
     hub,
-    runner::{self, Resources, Shelf, StudyEncoders, WorkerProgram},
+    runner::{self, Resources, Shelf},
 };
-use anyhow::Context;
 use clap::Args;
 use std::{collections::BTreeSet, io::Write, ops::ControlFlow, path::PathBuf};
 
@@ -26,8 +26,8 @@ pub struct FetchArgs {
     cache: CacheDir,
 }
 
-/// Brings what the study needs, and says of each model, dataset and index
-/// whether it is here; exit code 1 when something is still missing.
+/// Brings what the study needs, and says of each model, dataset, corpus and
+/// index whether it is here; exit code 1 when something is still missing.
 pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError> {
     let file = study_file::read(&args.study)?;
     let selected = args.selection.select(&file.study)?;
@@ -54,7 +54,17 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
     let mut resources = Resources::new(file.bases.clone());
     let datasets: BTreeSet<_> = selected.iter().map(|spec| &spec.dataset).collect();
     for dataset in datasets {
-        match resources.dataset(dataset, None) {
+        let fetched = resources.fetch_dataset(dataset, None, &mut |progress| {
+            if let Some(progress) = progress
+                && progress.bytes >= progress.total
+            {
+                eprintln!(
+                    "{}: {} ({} bytes)",
+                    dataset.name, progress.file, progress.total
+                );
+            }
+        });
+        match fetched {
             Ok(loaded) => say(
                 out,
                 &format!(
@@ -69,7 +79,34 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             }
         }
     }
-    let mut shelf = Shelf::new(args.cache.path(), &selected, encoders(args, &file)?);
+    let corpora: BTreeSet<&str> = selected
+        .iter()
+        .filter_map(|spec| Some(spec.retriever.as_ref()?.corpus.as_str()))
+        .collect();
+    for corpus in corpora {
+        if !resources.is_on_hub(corpus) {
+            continue;
+        }
+        let fetched = resources.corpus(corpus, &mut |progress| {
+            if let Some(progress) = progress
+                && progress.bytes >= progress.total
+            {
+                eprintln!("{corpus}: {} ({} bytes)", progress.file, progress.total);
+            }
+        });
+        match fetched {
+            Ok(_) => say(out, &format!("corpus   {corpus}: here"))?,
+            Err(error) => {
+                missing += 1;
+                say(out, &format!("corpus   {corpus}: {error}"))?;
+            }
+        }
+    }
+    let mut shelf = Shelf::new(
+        args.cache.path(),
+        &selected,
+        Box::new(encoders::at(&args.cache, "auto", file.bases.clone())?),
+    );
     let mut seen = BTreeSet::new();
     for spec in &selected {
         let Some(retriever) = &spec.retriever else {
@@ -131,22 +168,4 @@ fn fetch_encoders(
         }
     }
     Ok(missing)
-}
-
-/// Building an index needs the embedding model, here and now.
-fn encoders(args: &FetchArgs, file: &StudyFile) -> Result<Box<dyn Encoders>, CliError> {
-    let place = args.cache.path();
-    std::fs::create_dir_all(&place)
-        .with_context(|| format!("cannot make {}", place.display()))
-        .map_err(CliError::environment)?;
-    let worker = WorkerProgram {
-        program: std::env::current_exe().context("cannot find this program")?,
-        args: vec!["worker".to_owned()],
-    };
-    Ok(Box::new(StudyEncoders::new(
-        &worker,
-        "auto",
-        file.bases.clone(),
-        &place.join("encoders.log"),
-    )))
 }

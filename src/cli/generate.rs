@@ -6,12 +6,14 @@ mod prompts;
 
 use super::{
     CliError, ExitStatus,
-    model_name::{local_model, quantization},
+    cache_dir::CacheDir,
+    model_name::{dtype, local_model, quantization},
     run::switch,
 };
 use crate::{
     domain::{
-        Failure, FailureClass, GenerationRequest, GenerationSettings, ModelSpec, Quantization,
+        Dtype, Failure, FailureClass, GenerationRequest, GenerationSettings, ModelSpec,
+        Quantization,
     },
     hub,
     inference::{self, Device, Engine, LoadOptions},
@@ -47,6 +49,10 @@ pub struct GenerateArgs {
     /// How its weights are quantised: none, 8bit or 4bit.
     #[arg(long, default_value = "none", value_name = "Q", value_parser = quantization)]
     quantization: Quantization,
+    /// What its weights are computed in: auto, f32, f16 or bf16. On a processor that is f32, or bf16
+    /// where it was asked for and the processor multiplies it.
+    #[arg(long, default_value = "auto", value_name = "TYPE", value_parser = dtype)]
+    dtype: Dtype,
     /// Where it runs: cpu, cuda, cuda:N or auto.
     #[arg(long, default_value = "auto", env = "RAGICAMP_DEVICE")]
     device: Device,
@@ -90,6 +96,8 @@ pub struct GenerateArgs {
     /// `logits` [prompts, vocabulary] in f32, NaN for a prompt that failed.
     #[arg(long, value_name = "FILE")]
     logits: Option<PathBuf>,
+    #[command(flatten)]
+    cache: CacheDir,
 }
 
 fn temperature(text: &str) -> Result<f64, String> {
@@ -117,8 +125,9 @@ pub fn run(args: &GenerateArgs, out: &mut dyn Write) -> Result<ExitStatus, CliEr
     let files = hub::locate(&args.model, None).map_err(CliError::usage)?;
     let options = LoadOptions {
         quantization: args.quantization,
-        dtype: args.model.dtype,
+        dtype: args.dtype,
         device: args.device,
+        cache: Some(args.cache.path()),
         ..LoadOptions::default()
     };
     let mut engine = inference::load(&files, &options).map_err(failed)?;
@@ -190,6 +199,7 @@ fn tokens(
             system: text.system.or_else(|| args.system.clone()),
             prompt: text.prompt,
             raw: args.raw,
+            passages: Vec::new(),
         }),
     }
 }

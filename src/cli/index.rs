@@ -6,11 +6,11 @@ mod found;
 mod list;
 mod search;
 
-use super::{CliError, ExitStatus, cache_dir::CacheDir};
+use super::{CliError, ExitStatus, cache_dir::CacheDir, encoders};
 use crate::{
     domain::FailureClass,
     index::{Cache, IndexError, Unknown},
-    runner::{StudyEncoders, WorkerProgram},
+    runner::StudyEncoders,
     study::nearest,
 };
 use anyhow::{Context, anyhow};
@@ -82,20 +82,7 @@ impl Where {
     /// `bases`.
     fn encoders(&self, bases: Vec<PathBuf>) -> Result<StudyEncoders, CliError> {
         super::run::check_device(&self.device)?;
-        let place = self.cache.path();
-        std::fs::create_dir_all(&place)
-            .with_context(|| format!("cannot make {}", place.display()))
-            .map_err(CliError::environment)?;
-        let worker = WorkerProgram {
-            program: std::env::current_exe().context("cannot find this program")?,
-            args: vec!["worker".to_owned()],
-        };
-        Ok(StudyEncoders::new(
-            &worker,
-            &self.device,
-            bases,
-            &place.join("encoders.log"),
-        ))
+        encoders::at(&self.cache, &self.device, bases)
     }
 
     /// What was computed before; without it everything is computed.

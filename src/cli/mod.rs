@@ -5,10 +5,16 @@
 #[cfg(feature = "index")]
 mod cache;
 mod cache_dir;
+mod cancel;
+mod compare;
 mod completions;
 mod doctor;
+mod encoders;
 mod errors;
+mod evaluate;
 mod exit;
+mod experiments;
+mod export;
 mod fetch;
 #[cfg(feature = "inference")]
 mod generate;
@@ -17,18 +23,25 @@ mod health;
 mod index;
 mod logging;
 mod man;
+mod metric_names;
+mod metrics;
 #[cfg(feature = "inference")]
 mod model_name;
 mod progress;
+mod report;
+mod repro;
 mod resume;
 mod run;
 mod schema;
 #[cfg(feature = "serve")]
 mod serve;
 mod show;
+mod status;
 mod study_file;
+mod submit;
 mod summary;
 mod table;
+mod verify;
 mod worker;
 
 pub use exit::{CliError, ExitStatus};
@@ -48,14 +61,17 @@ Examples:
   ragicamp run study.yaml --dry-run                   what would happen, and what it needs
   ragicamp run study.yaml --filter '*_8bit' --limit 2 a part of it
   ragicamp resume outputs/quickstart                  retry what failed or is unfinished
+  ragicamp submit study.yaml --partition gpu --gpus 1 the same on a Slurm cluster
   ragicamp health outputs/quickstart --show-failed    what failed, and why
   ragicamp errors outputs/quickstart/EXPERIMENT       the errors of one experiment
   ragicamp index search NAME 'Who?'                   what a retriever finds
+  ragicamp compare outputs/quickstart --top 5         what was best, and how sure that is
+  ragicamp metrics outputs/quickstart -m rouge_l      score what is answered once more
   ragicamp generate --model embedded:reader --prompt 'Question: Who?'
   ragicamp doctor                                     what this machine has
 
 Exit codes: 0 all complete; 1 finished, something failed; 2 usage or configuration;
-3 the filter selects nothing; 4 environment (disk, device); 130/143 interrupted, resumable."
+3 the filter selects nothing; 4 environment (disk, device); 130/138/143 interrupted, resumable."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -68,10 +84,30 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Retry what failed and finish what is unfinished; needs no YAML.
     Resume(Box<resume::ResumeArgs>),
+    /// Hand a study to a cluster; again: what is outstanding.
+    Submit(Box<submit::SubmitArgs>),
+    /// Say how a submitted study stands, in the queue and on disk.
+    Status(status::StatusArgs),
+    /// End a submitted study's tasks; what was answered is kept.
+    Cancel(cancel::CancelArgs),
     /// Say how studies stand, and what is wrong.
     Health(health::HealthArgs),
     /// Show an experiment's questions, prompts and answers.
     Show(show::ShowArgs),
+    /// Check that a study's files are what was written, and say what is true.
+    Verify(verify::VerifyArgs),
+    /// Run a complete experiment again beside itself, and say what differs.
+    Repro(Box<repro::ReproArgs>),
+    /// Compare a study's experiments: rankings, groups, tests against a baseline.
+    Compare(Box<compare::CompareArgs>),
+    /// Compute or add metrics of finished experiments, without asking a model again.
+    Metrics(metrics::MetricsArgs),
+    /// Score a file of predictions.
+    Evaluate(evaluate::EvaluateArgs),
+    /// Write a study's results as one HTML page.
+    Report(report::ReportArgs),
+    /// Write every prediction with its configuration as CSV or Parquet.
+    Export(export::ExportArgs),
     /// Find the errors in a log: cause, class, advice.
     Errors(errors::ErrorsArgs),
     /// Serve studies, errors and live events over HTTP, read-only.
@@ -111,8 +147,18 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Resume(args) => resume::run(&args),
+            Command::Submit(args) => submit::run(&args, &mut out),
+            Command::Status(args) => status::run(&args, &mut out),
+            Command::Cancel(args) => cancel::run(&args, &mut out),
             Command::Health(args) => Ok(ExitStatus(health::run(&args, &mut out)?)),
             Command::Show(args) => Ok(ExitStatus(show::run(&args, &mut out)?)),
+            Command::Verify(args) => verify::run(&args, &mut out),
+            Command::Repro(args) => repro::run(&args, &mut out),
+            Command::Compare(args) => compare::run(&args, &mut out),
+            Command::Metrics(args) => metrics::run(&args, &mut out),
+            Command::Evaluate(args) => evaluate::run(&args, &mut out),
+            Command::Report(args) => report::run(&args, &mut out),
+            Command::Export(args) => export::run(&args, &mut out),
             Command::Errors(args) => Ok(ExitStatus(errors::run(&args, &mut out)?)),
             #[cfg(feature = "serve")]
             Command::Serve(args) => serve::run(args),

@@ -35,6 +35,20 @@ pub fn local_model(text: &str) -> Result<ModelSpec, String> {
     })
 }
 
+/// A type of floats, as studies write it.
+///
+/// # Errors
+/// What can be written.
+pub fn dtype(text: &str) -> Result<Dtype, String> {
+    match text {
+        "auto" => Ok(Dtype::Auto),
+        "f32" => Ok(Dtype::F32),
+        "f16" => Ok(Dtype::F16),
+        "bf16" => Ok(Dtype::Bf16),
+        _ => Err("write auto, f32, f16 or bf16".to_owned()),
+    }
+}
+
 /// A quantisation, as studies write it.
 ///
 /// # Errors

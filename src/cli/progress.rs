@@ -1,10 +1,11 @@
 use crate::{
     artifacts::EventLog,
     domain::{Event, Phase},
-    runner::Listener,
+    runner::{LaneDevice, Listener},
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
+    collections::HashMap,
     io::{IsTerminal, Write},
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use std::{
 /// How a run is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Two live lines on a terminal.
+    /// Live lines on a terminal: the study, and one for each device.
     Live,
     /// One line per thing that happened.
     Plain,
@@ -33,11 +34,13 @@ impl Style {
     }
 }
 
-/// The listener for a style. `device` names the line of the worker.
-pub fn listener(style: Style, device: &str) -> Box<dyn Listener> {
+/// The listener for a style. `devices` names a line for each.
+pub fn listener(style: Style, devices: &[LaneDevice]) -> Box<dyn Listener> {
     match style {
-        Style::Live => Box::new(Live::new(device)),
-        Style::Plain => Box::new(Plain::default()),
+        Style::Live => Box::new(Live::new(devices)),
+        Style::Plain => Box::new(Plain {
+            tally: Tally::new(devices.len()),
+        }),
         Style::Json => Box::new(Json),
     }
 }
@@ -45,9 +48,77 @@ pub fn listener(style: Style, device: &str) -> Box<dyn Listener> {
 /// What both ways of showing need to count.
 #[derive(Debug, Default)]
 struct Tally {
+    devices: usize,
     experiments: usize,
-    done: usize,
-    failed: usize,
+    /// Experiments that are over, and whether they are complete. One that
+    /// failed on a device may be tried on another.
+    over: HashMap<String, bool>,
+    /// The device on which an experiment runs.
+    places: HashMap<String, String>,
+}
+
+impl Tally {
+    fn new(devices: usize) -> Self {
+        Self {
+            devices,
+            ..Self::default()
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
+        match event {
+            Event::StudyStarted { experiments, .. } => self.experiments = *experiments,
+            Event::ExperimentStarted {
+                experiment,
+                device: Some(device),
+                ..
+            } => {
+                self.over.remove(experiment);
+                self.places.insert(experiment.clone(), device.clone());
+            }
+            Event::ExperimentFinished {
+                experiment, phase, ..
+            } => {
+                let is_complete = *phase == Phase::Complete;
+                if is_complete || matches!(phase, Phase::Failed | Phase::ComputingMetrics) {
+                    self.over.insert(experiment.clone(), is_complete);
+                }
+            }
+            Event::ExperimentSkipped { experiment, reason } if reason == "complete" => {
+                self.over.insert(experiment.clone(), true);
+            }
+            _ => {}
+        }
+    }
+
+    fn done(&self) -> usize {
+        self.over
+            .values()
+            .filter(|&&is_complete| is_complete)
+            .count()
+    }
+
+    fn failed(&self) -> usize {
+        self.over.len() - self.done()
+    }
+
+    fn left(&self) -> usize {
+        self.experiments.saturating_sub(self.over.len())
+    }
+
+    /// Where an experiment runs, if that is worth saying.
+    fn place(&self, experiment: &str) -> String {
+        match self.places.get(experiment) {
+            Some(device) if self.devices > 1 => format!(" on {device}"),
+            _ => String::new(),
+        }
+    }
+}
+
+/// What a device is doing.
+#[derive(Debug, Default)]
+struct Work {
+    name: String,
     answered_before: usize,
     answered: usize,
     total: usize,
@@ -57,20 +128,22 @@ struct Tally {
     since: Option<Instant>,
 }
 
-impl Tally {
+impl Work {
     fn take(&mut self, event: &Event) {
         match event {
-            Event::StudyStarted { experiments, .. } => self.experiments = *experiments,
             Event::ExperimentStarted {
-                total, answered, ..
+                experiment,
+                total,
+                answered,
+                ..
             } => {
-                self.answered_before = *answered;
-                self.answered = *answered;
-                self.total = *total;
-                self.tokens = 0;
-                self.batch = 0;
-                self.reason.clear();
-                self.since = None;
+                *self = Self {
+                    name: experiment.clone(),
+                    answered_before: *answered,
+                    answered: *answered,
+                    total: *total,
+                    ..Self::default()
+                };
             }
             Event::ModelLoaded { .. } => self.since = Some(Instant::now()),
             Event::BatchDispatched { size, .. } => self.batch = *size,
@@ -81,18 +154,8 @@ impl Tally {
                 self.answered = *answered;
                 self.tokens = *tokens;
             }
-            Event::ExperimentFinished { phase, .. } => match phase {
-                Phase::Complete => self.done += 1,
-                Phase::Failed | Phase::ComputingMetrics => self.failed += 1,
-                _ => {}
-            },
-            Event::ExperimentSkipped { reason, .. } if reason == "complete" => self.done += 1,
             _ => {}
         }
-    }
-
-    fn left(&self) -> usize {
-        self.experiments.saturating_sub(self.done + self.failed)
     }
 
     /// Items and tokens per second since the model was loaded.
@@ -106,13 +169,25 @@ impl Tally {
     }
 }
 
+/// The experiment that an event is about.
+fn subject(event: &Event) -> Option<&str> {
+    match event {
+        Event::ExperimentStarted { experiment, .. }
+        | Event::ModelLoaded { experiment, .. }
+        | Event::BatchDispatched { experiment, .. }
+        | Event::BatchSizeChanged { experiment, .. }
+        | Event::Progress { experiment, .. } => Some(experiment),
+        _ => None,
+    }
+}
+
 /// What is worth a line of its own, and how it reads.
 fn line(event: &Event, tally: &Tally) -> Option<String> {
     let counter = |name: &str| {
         let width = tally.experiments.to_string().len();
         format!(
             "[{:>width$}/{}] {name}",
-            tally.done + tally.failed,
+            tally.over.len(),
             tally.experiments
         )
     };
@@ -147,8 +222,9 @@ fn line(event: &Event, tally: &Tally) -> Option<String> {
             seconds,
             ..
         } => format!(
-            "{}: {total} answered in {seconds:.1} s",
-            counter(experiment)
+            "{}: {total} answered in {seconds:.1} s{}",
+            counter(experiment),
+            tally.place(experiment)
         ),
         Event::ExperimentFinished {
             experiment,
@@ -174,14 +250,13 @@ fn line(event: &Event, tally: &Tally) -> Option<String> {
 struct Live {
     lines: MultiProgress,
     study: ProgressBar,
-    device: ProgressBar,
+    devices: Vec<(String, ProgressBar, Work)>,
     tally: Tally,
-    name: String,
     begun: Instant,
 }
 
 impl Live {
-    fn new(device: &str) -> Self {
+    fn new(devices: &[LaneDevice]) -> Self {
         let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         let bar = |template: &str| {
             let style = ProgressStyle::with_template(template)
@@ -193,15 +268,21 @@ impl Live {
         };
         // indicatif leaves colours out by itself where NO_COLOR is set.
         let study = bar("{prefix:.bold} [{bar:24.green}] {pos}/{len}  {msg}");
-        let device_line = bar("{prefix:>6.bold} [{bar:24.cyan}] {pos}/{len}  {msg}");
-        device_line.set_prefix(device.to_owned());
+        let tally = Tally::new(devices.len());
+        let devices = devices
+            .iter()
+            .map(|device| {
+                let line = bar("{prefix:>6.bold} [{bar:24.cyan}] {pos}/{len}  {msg}");
+                line.set_prefix(short(&device.name));
+                (device.name.clone(), line, Work::default())
+            })
+            .collect();
         study.enable_steady_tick(Duration::from_millis(500));
         Self {
             study,
-            device: device_line,
+            devices,
             lines,
-            tally: Tally::default(),
-            name: String::new(),
+            tally,
             begun: Instant::now(),
         }
     }
@@ -210,31 +291,39 @@ impl Live {
         let tally = &self.tally;
         let eta = eta(tally, self.begun.elapsed());
         self.study.set_length(tally.experiments.max(1) as u64);
-        self.study.set_position((tally.done + tally.failed) as u64);
+        self.study.set_position(tally.over.len() as u64);
         self.study.set_message(format!(
             "{} done, {} failed, {} left{eta}",
-            tally.done,
-            tally.failed,
+            tally.done(),
+            tally.failed(),
             tally.left()
         ));
-        let (items, tokens) = tally.rates();
-        let reason = if tally.reason.is_empty() {
+    }
+
+    fn draw_device(line: &ProgressBar, work: &Work) {
+        let (items, tokens) = work.rates();
+        let reason = if work.reason.is_empty() {
             String::new()
         } else {
-            format!(" ({})", tally.reason)
+            format!(" ({})", work.reason)
         };
-        self.device.set_length(tally.total.max(1) as u64);
-        self.device.set_position(tally.answered as u64);
-        self.device.set_message(format!(
+        line.set_length(work.total.max(1) as u64);
+        line.set_position(work.answered as u64);
+        line.set_message(format!(
             "batch {}{reason}  {items:.1} items/s  {tokens:.0} tokens/s  {}",
-            tally.batch, self.name
+            work.batch, work.name
         ));
     }
 }
 
+/// A uuid's beginning tells the GPUs of a machine apart.
+fn short(device: &str) -> String {
+    device.chars().take(12).collect()
+}
+
 /// Expected time left, from the experiments that are over.
 fn eta(tally: &Tally, elapsed: Duration) -> String {
-    let over = tally.done + tally.failed;
+    let over = tally.over.len();
     if over == 0 || tally.left() == 0 {
         return String::new();
     }
@@ -251,10 +340,16 @@ fn eta(tally: &Tally, elapsed: Duration) -> String {
 impl Listener for Live {
     fn hear(&mut self, event: &Event) {
         self.tally.take(event);
-        match event {
-            Event::StudyStarted { study, .. } => self.study.set_prefix(study.clone()),
-            Event::ExperimentStarted { experiment, .. } => self.name.clone_from(experiment),
-            _ => {}
+        if let Event::StudyStarted { study, .. } = event {
+            self.study.set_prefix(study.clone());
+        }
+        let place = subject(event).and_then(|name| self.tally.places.get(name));
+        if let Some(place) = place
+            && let Some((_, line, work)) =
+                self.devices.iter_mut().find(|(name, _, _)| name == place)
+        {
+            work.take(event);
+            Self::draw_device(line, work);
         }
         let complete = matches!(
             event,
@@ -268,7 +363,9 @@ impl Listener for Live {
             let _ = self.lines.println(line);
         }
         if matches!(event, Event::StudyFinished { .. }) {
-            self.device.finish_and_clear();
+            for (_, line, _) in &self.devices {
+                line.finish_and_clear();
+            }
             self.study.finish_and_clear();
         } else {
             self.draw();
@@ -280,7 +377,6 @@ impl Listener for Live {
     }
 }
 
-#[derive(Default)]
 struct Plain {
     tally: Tally,
 }

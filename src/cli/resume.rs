@@ -3,11 +3,8 @@ use super::{
     run::{self, How},
     study_file::{self, Overrides, Selection},
 };
-use crate::artifacts::StudyDir;
-use anyhow::anyhow;
 use clap::Args;
-use serde_json::Value;
-use std::{collections::HashSet, path::PathBuf};
+use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -29,39 +26,10 @@ pub struct ResumeArgs {
 }
 
 pub fn run(args: &ResumeArgs) -> Result<ExitStatus, CliError> {
-    let yaml = args.dir.join("study.yaml");
-    if !yaml.is_file() {
-        let hint = if args.dir.is_dir() {
-            "it is no study's directory: run the study's YAML with `ragicamp run STUDY.yaml`"
-        } else if args.dir.is_file() {
-            "it is a file: run a study's YAML with `ragicamp run STUDY.yaml`"
-        } else {
-            "there is no such directory"
-        };
-        return Err(CliError::usage(anyhow!("{}: {hint}", args.dir.display())));
-    }
-    let mut file = study_file::read(&yaml)?;
-    file.study.output_dir = args.dir.display().to_string();
-    // Relative paths meant the directories of the run that began it.
-    let manifest = StudyDir::at(&args.dir).read_manifest().ok().flatten();
-    if let Some(Value::Array(bases)) = manifest.as_ref().and_then(|manifest| manifest.get("bases"))
-    {
-        let first: Vec<_> = bases
-            .iter()
-            .filter_map(Value::as_str)
-            .map(PathBuf::from)
-            .collect();
-        file.bases.splice(0..0, first);
-        let mut seen = HashSet::new();
-        file.bases.retain(|base| seen.insert(base.clone()));
-    }
+    let mut file = study_file::open_directory(&args.dir)?;
     args.overrides.apply(&mut file.study)?;
     // To resume is to go on: what is complete stays, unless --force says more.
-    let study = &mut file.study;
-    let all = std::iter::once(&mut study.settings).chain(study.overrides.values_mut());
-    for settings in all {
-        settings.skip_existing = true;
-    }
+    study_file::unchanged(&mut file.study);
     let selected = args.selection.select(&file.study)?;
     run::execute(&file, &selected, &args.how, args.overrides.force, false)
 }

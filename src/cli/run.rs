@@ -7,14 +7,20 @@ use super::{
 };
 use crate::{
     artifacts::{ArtifactError, StudyDir},
+    cluster::{self, Submission},
     domain::{ExperimentSpec, FailureClass},
-    runner::{self, Plan, Resources, RunError, RunOptions, StudyRun, WorkerProgram},
+    runner::{
+        self, DeviceError, LaneDevice, Machine, Plan, Resources, RunError, RunOptions, StudyRun,
+        WorkerProgram,
+    },
 };
 use anyhow::{Context, anyhow};
 use clap::Args;
 use serde_json::{Value, json};
 use std::{
+    collections::HashSet,
     io::Write,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -29,7 +35,20 @@ pub struct How {
     /// Where models run: cpu, cuda, cuda:N or auto.
     #[arg(long, default_value = "auto", env = "RAGICAMP_DEVICE")]
     pub device: String,
-    /// Stop at the first experiment that fails.
+    /// One worker on each of several devices: all, 0,1, GPU-uuid, MIG-uuid or
+    /// cpu; numbers count what CUDA_VISIBLE_DEVICES shows.
+    #[arg(
+        long,
+        value_name = "LIST",
+        env = "RAGICAMP_DEVICES",
+        conflicts_with = "device"
+    )]
+    pub devices: Option<String>,
+    /// Workers on the CPU, which share its cores and memory.
+    #[arg(long, value_name = "N", env = "RAGICAMP_WORKERS")]
+    pub workers: Option<NonZeroUsize>,
+    /// Stop at the first experiment that fails; what other devices run is
+    /// finished.
     #[arg(long, env = "RAGICAMP_FAIL_FAST", value_parser = switch)]
     pub fail_fast: bool,
     /// Time limit per experiment, as 3600, 90m or 2h.
@@ -49,11 +68,14 @@ Examples:
   ragicamp run study.yaml --dry-run
   ragicamp run study.yaml --filter '*_8bit' --filter '!*triviaqa*'
   ragicamp run study.yaml --device cuda:1 --batch-size 16 --timeout 2h
+  ragicamp run study.yaml --devices all
+  ragicamp run study.yaml --shard 3/8             the third of eight parts, for any cluster
+  ragicamp run study.yaml --device cpu --workers 4
 
 Running it again goes on where it stopped; a second run at the same time takes the
 experiments that are free. Every flag can be set as RAGICAMP_<FLAG>.")]
 pub struct RunArgs {
-    /// The study's YAML file.
+    /// The study's YAML file, or the directory of one that was run.
     study: PathBuf,
     /// Check the study and do nothing else.
     #[arg(long, env = "RAGICAMP_VALIDATE", value_parser = switch)]
@@ -63,6 +85,22 @@ pub struct RunArgs {
     output: Option<PathBuf>,
     #[command(flatten)]
     selection: Selection,
+    /// The experiments of one model: the first model's with 0, and so on.
+    #[arg(
+        long,
+        value_name = "I",
+        env = "RAGICAMP_INDEX",
+        help_heading = "Which experiments"
+    )]
+    index: Option<usize>,
+    /// With --index: the tasks of a submission, instead of one per model.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "index",
+        help_heading = "Which experiments"
+    )]
+    tasks: Option<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
     #[command(flatten)]
@@ -100,12 +138,19 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub fn run(args: &RunArgs) -> Result<ExitStatus, CliError> {
-    let mut file = study_file::read(&args.study)?;
+    let mut file = study_file::open(&args.study)?;
+    let is_directory = args.study.is_dir();
+    if is_directory {
+        study_file::unchanged(&mut file.study);
+    }
     if let Some(output) = &args.output {
         file.study.output_dir = output.display().to_string();
     }
     args.overrides.apply(&mut file.study)?;
-    let selected = args.selection.select(&file.study)?;
+    let mut selected = args.selection.select(&file.study)?;
+    if let Some(index) = args.index {
+        selected = task(selected, index, args.tasks.as_deref())?;
+    }
     if args.validate {
         println!(
             "{}: {} experiments, nothing is wrong",
@@ -114,7 +159,41 @@ pub fn run(args: &RunArgs) -> Result<ExitStatus, CliError> {
         );
         return Ok(ExitStatus::OK);
     }
-    execute(&file, &selected, &args.how, args.overrides.force, true)
+    // A directory keeps the text that it has, unless it goes elsewhere.
+    let keep_yaml = !is_directory || args.output.is_some();
+    execute(&file, &selected, &args.how, args.overrides.force, keep_yaml)
+}
+
+/// One task's part of what is selected.
+fn task(
+    selected: Vec<ExperimentSpec>,
+    index: usize,
+    file: Option<&Path>,
+) -> Result<Vec<ExperimentSpec>, CliError> {
+    let tasks = match file {
+        Some(path) => Submission::load(path).map_err(CliError::usage)?.tasks,
+        None => cluster::group(&selected, None),
+    };
+    let Some(task) = tasks.get(index) else {
+        return Err(CliError::usage(anyhow!(
+            "--index {index}: there are {} tasks, from 0 on",
+            tasks.len()
+        )));
+    };
+    let names: HashSet<&str> = task.experiments.iter().map(String::as_str).collect();
+    let part: Vec<_> = selected
+        .into_iter()
+        .filter(|spec| names.contains(spec.name.as_str()))
+        .collect();
+    if part.len() < names.len() {
+        return Err(CliError::usage(anyhow!(
+            "--index {index}: the study does not have (or the filter leaves out) {} of the task's \
+             {} experiments; submit it again with `ragicamp submit`",
+            names.len() - part.len(),
+            names.len()
+        )));
+    }
+    Ok(part)
 }
 
 /// Plans and runs `selected` of a study. `keep_yaml`: the study's copy in the
@@ -135,7 +214,7 @@ pub fn execute(
         return Ok(ExitStatus::OK);
     }
     refuse_changed(&planned)?;
-    check_device(&how.device)?;
+    let devices = lanes(how)?;
 
     let dir = StudyDir::create(output).map_err(artifact)?;
     if keep_yaml {
@@ -146,7 +225,7 @@ pub fn execute(
     let options = RunOptions {
         force,
         fail_fast: how.fail_fast,
-        device: how.device.clone(),
+        devices,
         timeout: how.timeout,
         worker: WorkerProgram {
             program: std::env::current_exe().context("cannot find this program")?,
@@ -156,34 +235,21 @@ pub fn execute(
         cache: how.cache.path(),
     };
     let style = Style::detect(how.json);
-    let mut listener = progress::listener(style, &how.device);
-    let report = StudyRun::new(
-        study,
-        selected,
-        &dir,
-        &options,
-        &mut resources,
-        &mut *listener,
-    )
-    .map_err(|error| match error {
-        RunError::Artifact(error) => artifact(error),
-        RunError::Signals(_) => CliError::environment(error),
-    })?
-    .run();
+    let mut listener = progress::listener(style, &options.devices);
+    let report = StudyRun::new(study, selected, &dir, &options, &resources, &mut *listener)
+        .map_err(|error| match error {
+            RunError::Artifact(error) => artifact(error),
+            RunError::Signals(_) => CliError::environment(error),
+        })?
+        .run();
     drop(listener);
     if !how.json {
-        summary::print(
-            study,
-            selected,
-            &report,
-            &dir,
-            &mut std::io::stdout().lock(),
-        )?;
+        summary::print(study, &report, &dir, &mut std::io::stdout().lock())?;
     }
     Ok(ExitStatus(report.exit_code()))
 }
 
-fn planned(
+pub fn planned(
     file: &StudyFile,
     selected: &[ExperimentSpec],
     output: &Path,
@@ -195,7 +261,7 @@ fn planned(
     runner::plan(&file.study, selected, &dir, resources, force).map_err(artifact)
 }
 
-fn refuse_changed(plan: &Plan) -> Result<(), CliError> {
+pub fn refuse_changed(plan: &Plan) -> Result<(), CliError> {
     let mut lines = Vec::new();
     for (name, differences) in plan.changed() {
         lines.push(format!("{name}: {}", differences.join("; ")));
@@ -216,6 +282,35 @@ fn refuse_changed(plan: &Plan) -> Result<(), CliError> {
     )))
 }
 
+/// The devices to run on, each with its worker.
+fn lanes(how: &How) -> Result<Vec<LaneDevice>, CliError> {
+    let machine = Machine::here();
+    let refused = |error: DeviceError| match error {
+        DeviceError::Usage(_) => CliError::usage(error),
+        DeviceError::Missing(_) => CliError::environment(error),
+    };
+    let on_cpu = match &how.devices {
+        Some(list) => list.trim() == "cpu",
+        None => how.device == "cpu" || (how.device == "auto" && !cfg!(feature = "cuda")),
+    };
+    if let Some(workers) = how.workers.filter(|workers| workers.get() > 1) {
+        if !on_cpu {
+            return Err(CliError::usage(anyhow!(
+                "--workers {workers}: several workers are for the CPU (--device cpu); a GPU has \
+                 one, and --devices names several GPUs"
+            )));
+        }
+        return machine.processor(workers).map_err(refused);
+    }
+    match &how.devices {
+        Some(list) => machine.devices(list).map_err(refused),
+        None => {
+            check_device(&how.device)?;
+            Ok(vec![LaneDevice::alone(&how.device)])
+        }
+    }
+}
+
 pub fn check_device(device: &str) -> Result<(), CliError> {
     #[cfg(feature = "inference")]
     device
@@ -229,7 +324,7 @@ pub fn check_device(device: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-fn manifest(file: &StudyFile, dir: &StudyDir) -> Value {
+pub fn manifest(file: &StudyFile, dir: &StudyDir) -> Value {
     let mut manifest = match dir.read_manifest() {
         Ok(Some(Value::Object(manifest))) => manifest,
         _ => serde_json::Map::new(),

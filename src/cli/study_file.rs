@@ -1,12 +1,15 @@
 use super::{CliError, run::switch};
 use crate::{
+    artifacts::StudyDir,
     domain::{BatchSize, ExperimentSpec},
     runner::ProgramCatalog,
     study::{self, Filter, Shard, Study},
 };
 use anyhow::{Context, anyhow};
 use clap::Args;
+use serde_json::Value;
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -46,7 +49,7 @@ pub struct Overrides {
     pub force: bool,
 }
 
-fn batch_size(text: &str) -> Result<BatchSize, String> {
+pub fn batch_size(text: &str) -> Result<BatchSize, String> {
     if text == "auto" {
         return Ok(BatchSize::Auto);
     }
@@ -86,6 +89,60 @@ pub fn read(path: &Path) -> Result<StudyFile, CliError> {
         text,
         bases: bases(path),
     })
+}
+
+/// A study by its YAML file, or by the directory of one that was run.
+///
+/// # Errors
+/// As [`read`] and [`open_directory`].
+pub fn open(path: &Path) -> Result<StudyFile, CliError> {
+    if path.is_dir() {
+        open_directory(path)
+    } else {
+        read(path)
+    }
+}
+
+/// The study whose artifacts are in a directory, as it was when it was run.
+///
+/// # Errors
+/// When it is no study's directory, exit code 2.
+pub fn open_directory(dir: &Path) -> Result<StudyFile, CliError> {
+    let yaml = dir.join("study.yaml");
+    if !yaml.is_file() {
+        let hint = if dir.is_dir() {
+            "it is no study's directory: run the study's YAML with `ragicamp run STUDY.yaml`"
+        } else if dir.is_file() {
+            "it is a file: run a study's YAML with `ragicamp run STUDY.yaml`"
+        } else {
+            "there is no such directory"
+        };
+        return Err(CliError::usage(anyhow!("{}: {hint}", dir.display())));
+    }
+    let mut file = read(&yaml)?;
+    file.study.output_dir = dir.display().to_string();
+    // Relative paths meant the directories of the run that began it.
+    let manifest = StudyDir::at(dir).read_manifest().ok().flatten();
+    if let Some(Value::Array(bases)) = manifest.as_ref().and_then(|manifest| manifest.get("bases"))
+    {
+        let first: Vec<_> = bases
+            .iter()
+            .filter_map(Value::as_str)
+            .map(PathBuf::from)
+            .collect();
+        file.bases.splice(0..0, first);
+        let mut seen = HashSet::new();
+        file.bases.retain(|base| seen.insert(base.clone()));
+    }
+    Ok(file)
+}
+
+/// To go on with a study: what is complete stays, whatever the study says.
+pub fn unchanged(study: &mut Study) {
+    let all = std::iter::once(&mut study.settings).chain(study.overrides.values_mut());
+    for settings in all {
+        settings.skip_existing = true;
+    }
 }
 
 /// The working directory, then the study's, then the two above it: a study in

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     artifacts::StudyDir,
-    domain::{ExperimentSpec, Phase},
+    domain::Phase,
     errortrace::dedupe_key,
     runner::{ExperimentReport, RunReport},
     study::Study,
@@ -19,7 +19,6 @@ const ROWS_SHOWN: usize = 60;
 /// What a run came to: scores, failures grouped by error, the next step.
 pub fn print(
     study: &Study,
-    selected: &[ExperimentSpec],
     report: &RunReport,
     dir: &StudyDir,
     out: &mut dyn Write,
@@ -35,7 +34,7 @@ pub fn print(
             report.complete(),
             report.failed(),
             report.left(),
-            selected.len(),
+            report.selected,
             report.loads
         ),
     )?;

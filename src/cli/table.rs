@@ -89,6 +89,18 @@ pub fn print_plan(
             plan.inferences
         ),
     )?;
+    if let Some(search) = &study.search {
+        say(
+            out,
+            &format!(
+                "{} of these {} cells are tried, chosen by {} while the study runs; the counts \
+                 above are those of all",
+                search.number.min(search.cells.len()),
+                search.cells.len(),
+                search.metric
+            ),
+        )?;
+    }
     for (name, differences) in plan.changed() {
         say(out, &format!("changed: {name}: {}", differences.join("; ")))?;
     }

@@ -63,6 +63,9 @@ pub enum Event {
         answered: usize,
         /// Which attempt this is, from 1.
         attempt: u32,
+        /// The device it runs on, as `cuda:1`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<String>,
     },
     /// A model is being loaded.
     ModelLoading {

@@ -12,6 +12,7 @@
 
 mod error;
 mod progress;
+mod query;
 
 #[cfg(feature = "index")]
 mod bm25;
@@ -48,6 +49,7 @@ mod vectors;
 
 pub use error::IndexError;
 pub use progress::{BuildProgress, Tell};
+pub use query::Query;
 
 #[cfg(feature = "index")]
 pub use cache::{Cache, CachePart, CacheShare, CacheStats};
@@ -56,6 +58,6 @@ pub use hit::{Hit, Side};
 #[cfg(feature = "index")]
 pub use open::{DEPTH, Index, Site, Tokens, open};
 #[cfg(feature = "index")]
-pub use ranking::{Query, QueryText, Ranking, Wanted, rank};
+pub use ranking::{Ranking, Wanted, rank};
 #[cfg(feature = "index")]
 pub use shelves::{Shelved, ShelvedState, Shelves, Unknown};

@@ -117,7 +117,7 @@ pub fn open(spec: &RetrieverSpec, site: &mut Site<'_>) -> Result<Index, IndexErr
     let tokens = tokens(spec, site)?;
     let cutting = Cutting::of(spec, tokens)?;
     let corpus = Corpus::find(spec)?;
-    let corpus_identity = corpus.identity()?;
+    let corpus_identity = corpus.checksum()?;
     let words = |site: &mut Site<'_>| {
         super::bm25::open(
             &corpus,
@@ -385,15 +385,4 @@ fn scored(hits: &[Hit]) -> Vec<(&str, f64)> {
     hits.iter()
         .map(|hit| (hit.id.as_str(), hit.score))
         .collect()
-}
-
-/// One ranking from those of several texts for one question (reciprocal rank
-/// fusion).
-pub(super) fn fused_texts(rankings: &[Vec<Hit>]) -> Vec<Hit> {
-    let of: Vec<Vec<&str>> = rankings.iter().map(|hits| ids(hits)).collect();
-    let of: Vec<&[&str]> = of.iter().map(Vec::as_slice).collect();
-    with_sums(
-        reciprocal_rank_fusion(&of, RRF_K),
-        rankings.iter().flatten(),
-    )
 }

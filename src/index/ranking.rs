@@ -1,9 +1,7 @@
-//! From questions to rankings: texts for each question, their vectors, the
-//! search, the fusion of what the texts find, and the reranker.
+//! From queries to rankings: their vectors, the search, and the reranker.
 
 use super::{
-    Cache, DEPTH, Index, IndexError, cache::KeptRanking, embedding::embed, hit::Hit,
-    open::fused_texts,
+    Cache, DEPTH, Index, IndexError, cache::KeptRanking, embedding::embed, hit::Hit, query::Query,
 };
 use crate::domain::{Encoders, Failure, FailureClass, Passage, TextRole};
 use std::ops::ControlFlow;
@@ -13,37 +11,6 @@ const BATCH: usize = 128;
 /// The same where a cross-encoder reads every passage of them.
 const RERANKED_BATCH: usize = 16;
 
-/// A text that is searched for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueryText {
-    /// The text.
-    pub text: String,
-    /// A question, or (HyDE) a passage that could answer it.
-    pub role: TextRole,
-}
-
-/// A question with the texts that are searched for in its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Query {
-    /// The question; what a reranker compares passages with.
-    pub question: String,
-    /// One text or several; what they find is fused.
-    pub texts: Vec<QueryText>,
-}
-
-impl Query {
-    /// A question that is searched for as it is.
-    pub fn plain(question: &str) -> Self {
-        Self {
-            question: question.to_owned(),
-            texts: vec![QueryText {
-                text: question.to_owned(),
-                role: TextRole::Query,
-            }],
-        }
-    }
-}
-
 /// What is wanted of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -51,9 +18,6 @@ pub struct Wanted {
     pub limit: usize,
     /// The cross-encoder that scores them all again.
     pub reranker: Option<String>,
-    /// What made the queries' texts out of their questions; `None` where the
-    /// question is the text.
-    pub transform: Option<String>,
 }
 
 /// The passages of a question, in the order of the search.
@@ -94,7 +58,7 @@ impl Ranking {
 /// When the index can not be read, a model fails, or `tell` wants to stop.
 pub fn rank(
     index: &Index,
-    queries: &[Query],
+    queries: &[Query<'_>],
     wanted: &Wanted,
     encoders: &mut dyn Encoders,
     cache: Option<&Cache>,
@@ -107,7 +71,7 @@ pub fn rank(
         None => BATCH,
     };
     for queries in queries.chunks(batch) {
-        let keys: Vec<String> = queries.iter().map(key).collect();
+        let keys: Vec<String> = queries.iter().map(|query| key(query, wanted)).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let kept = match cache {
             Some(cache) => cache.rankings(&search, &keys),
@@ -120,7 +84,7 @@ pub fn rank(
         let missing: Vec<usize> = (0..queries.len())
             .filter(|at| kept[*at].is_none())
             .collect();
-        let asked: Vec<&Query> = missing.iter().map(|at| &queries[*at]).collect();
+        let asked: Vec<Query<'_>> = missing.iter().map(|at| queries[*at]).collect();
         let made = match asked.is_empty() {
             true => Vec::new(),
             false => search_and_rerank(index, &asked, wanted, encoders, cache)?,
@@ -164,9 +128,6 @@ fn identity(
         }
     }
     let mut identity = format!("{}; depth {}", index.identity(), wanted.limit.max(DEPTH));
-    if let Some(transform) = &wanted.transform {
-        identity.push_str(&format!("; transform {transform}"));
-    }
     if let Some(reranker) = &wanted.reranker {
         let scorer = encoders.scorer(reranker).map_err(IndexError::Encoder)?;
         identity.push_str(&format!("; reranker {}", scorer.identity()));
@@ -174,15 +135,12 @@ fn identity(
     Ok(identity)
 }
 
-fn key(query: &Query) -> String {
-    let mut key = query.question.clone();
-    for text in &query.texts {
-        if text.text != query.question {
-            key.push('\0');
-            key.push_str(&text.text);
-        }
+/// The question counts where a reranker reads it.
+fn key(query: &Query<'_>, wanted: &Wanted) -> String {
+    match wanted.reranker.is_some() && query.question != query.text {
+        true => format!("{}\0{}", query.text, query.question),
+        false => query.text.to_owned(),
     }
-    key
 }
 
 /// A kept ranking, where it is long enough and of this index.
@@ -201,53 +159,27 @@ fn usable(index: &Index, kept: KeptRanking, wanted: &Wanted) -> Option<Ranking> 
 
 fn search_and_rerank(
     index: &Index,
-    queries: &[&Query],
+    queries: &[Query<'_>],
     wanted: &Wanted,
     encoders: &mut dyn Encoders,
     cache: Option<&Cache>,
 ) -> Result<Vec<Ranking>, IndexError> {
-    let texts: Vec<&QueryText> = queries.iter().flat_map(|query| &query.texts).collect();
+    let texts: Vec<&str> = queries.iter().map(|query| query.text).collect();
     let vectors = match index.embedding() {
         Some(model) => {
             let embedder = encoders.embedder(model).map_err(IndexError::Encoder)?;
-            let mut vectors = vec![Vec::new(); texts.len()];
-            for role in [TextRole::Query, TextRole::Passage] {
-                let at: Vec<usize> = (0..texts.len())
-                    .filter(|at| texts[*at].role == role)
-                    .collect();
-                let of_role: Vec<&str> = at.iter().map(|at| texts[*at].text.as_str()).collect();
-                if of_role.is_empty() {
-                    continue;
-                }
-                let made = embed(embedder, &of_role, role, cache)?;
-                for (at, vector) in at.into_iter().zip(made) {
-                    vectors[at] = vector;
-                }
-            }
-            vectors
+            embed(embedder, &texts, TextRole::Query, cache)?
         }
         None => Vec::new(),
     };
-    let words: Vec<&str> = texts.iter().map(|text| text.text.as_str()).collect();
-    // What is fused is looked at more deeply than what is wanted of it.
-    let limit = match texts.len() == queries.len() {
-        true => wanted.limit,
-        false => wanted.limit.max(DEPTH),
-    };
-    let mut found = index.search(&words, &vectors, limit)?.into_iter();
-    let mut rankings = Vec::with_capacity(queries.len());
-    for query in queries {
-        let of_texts: Vec<Vec<Hit>> = found.by_ref().take(query.texts.len()).collect();
-        let mut hits = match <[Vec<Hit>; 1]>::try_from(of_texts) {
-            Ok([hits]) => hits,
-            Err(several) => fused_texts(&several),
-        };
-        hits.truncate(wanted.limit);
-        rankings.push(Ranking {
+    let found = index.search(&texts, &vectors, wanted.limit)?;
+    let mut rankings: Vec<Ranking> = found
+        .into_iter()
+        .map(|hits| Ranking {
             hits,
             reranked: Vec::new(),
-        });
-    }
+        })
+        .collect();
     if let Some(model) = &wanted.reranker {
         rerank(index, queries, &mut rankings, model, encoders)?;
     }
@@ -258,7 +190,7 @@ fn search_and_rerank(
 /// makes its batches by length.
 fn rerank(
     index: &Index,
-    queries: &[&Query],
+    queries: &[Query<'_>],
     rankings: &mut [Ranking],
     model: &str,
     encoders: &mut dyn Encoders,
@@ -266,7 +198,7 @@ fn rerank(
     let mut passages: Vec<(&str, Passage)> = Vec::new();
     for (query, ranking) in queries.iter().zip(rankings.iter()) {
         for hit in &ranking.hits {
-            passages.push((&query.question, index.passage(hit)?));
+            passages.push((query.question, index.passage(hit)?));
         }
     }
     if passages.is_empty() {

@@ -8,7 +8,8 @@ use super::{
     attention_kernel::{self, Part},
     instructions::Instructions,
     lanes::LANES,
-    pack::Pack,
+    pack::{Pack, Span},
+    prefix::{Donor, Prefix},
 };
 use rayon::prelude::*;
 
@@ -74,6 +75,8 @@ pub struct HostCache {
     heads: Heads,
     layers: usize,
     slots: Vec<Option<Slot>>,
+    /// A finished sequence, for what later ones share with it.
+    kept: Option<Slot>,
     instructions: Instructions,
 }
 
@@ -84,6 +87,7 @@ impl HostCache {
             heads,
             layers,
             slots: Vec::new(),
+            kept: None,
             instructions: Instructions::best(),
         }
     }
@@ -123,6 +127,16 @@ impl HostCache {
         }
     }
 
+    /// Keeps a finished sequence, in place of the one that was kept before.
+    pub fn keep(&mut self, slot: usize) {
+        self.kept = self.slots.get_mut(slot).and_then(Option::take);
+    }
+
+    /// Gives the memory of the kept sequence back.
+    pub fn forget(&mut self) {
+        self.kept = None;
+    }
+
     /// Bytes that sequences of these many tokens take.
     pub fn bytes(&self, capacities: &[usize]) -> usize {
         let padded = self.heads.dim.next_multiple_of(LANES);
@@ -138,6 +152,11 @@ impl HostCache {
     /// `[rows, (queries + 2 keys) * dim]` to `[rows, queries * dim]`.
     pub fn attend(&mut self, qkv: &[f32], pack: &Pack, what: &LayerAttention<'_>) -> Vec<f32> {
         self.store(qkv, pack, what);
+        for span in &pack.spans {
+            if let Some(prefix) = span.prefix {
+                self.copy(span, prefix, what.layer);
+            }
+        }
         let Heads { queries, keys, dim } = self.heads;
         let mut out = vec![0.0; pack.rows() * queries * dim];
         let tasks: Vec<Task> = pack
@@ -203,6 +222,45 @@ impl HostCache {
         out
     }
 
+    /// Copies the keys and values that a sequence begins with. What their
+    /// owner brings to the same pass is stored already.
+    fn copy(&mut self, span: &Span, prefix: Prefix, layer: usize) {
+        let Some(mut to) = self.slots.get_mut(span.slot).and_then(Option::take) else {
+            return;
+        };
+        let from = match prefix.donor {
+            Donor::Slot(slot) => self.slots.get(slot).and_then(Option::as_ref),
+            Donor::Kept => self.kept.as_ref(),
+        };
+        if let Some(from) = from {
+            let Heads { keys, dim, .. } = self.heads;
+            let padded = dim.next_multiple_of(LANES);
+            let (old, new) = (&from.layers[layer], &mut to.layers[layer]);
+            // The rest of a tile is dimension by dimension, beside keys of
+            // the new sequence's own.
+            let (whole, rest) = (prefix.len / LANES, prefix.len % LANES);
+            for head in 0..keys {
+                let (source, target) = (head * from.tiles, head * to.tiles);
+                let tile = dim * LANES;
+                new.keys[target * tile..(target + whole) * tile]
+                    .copy_from_slice(&old.keys[source * tile..(source + whole) * tile]);
+                for d in 0..dim {
+                    let (a, b) = (
+                        (source + whole) * tile + d * LANES,
+                        (target + whole) * tile + d * LANES,
+                    );
+                    if rest > 0 {
+                        new.keys[b..b + rest].copy_from_slice(&old.keys[a..a + rest]);
+                    }
+                }
+                let (a, b) = (source * LANES * padded, target * LANES * padded);
+                let values = prefix.len * padded;
+                new.values[b..b + values].copy_from_slice(&old.values[a..a + values]);
+            }
+        }
+        self.slots[span.slot] = Some(to);
+    }
+
     /// Normalises and rotates the new keys, and keeps them with the values.
     fn store(&mut self, qkv: &[f32], pack: &Pack, what: &LayerAttention<'_>) {
         let Heads { queries, keys, dim } = self.heads;
@@ -214,7 +272,7 @@ impl HostCache {
                 *entry = Some(*span);
             }
         }
-        let keep = |(slot, span): (&mut Option<Slot>, &Option<super::pack::Span>)| {
+        let keep = |(slot, span): (&mut Option<Slot>, &Option<Span>)| {
             let (Some(slot), Some(span)) = (slot, span) else {
                 return;
             };

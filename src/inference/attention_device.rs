@@ -3,7 +3,7 @@
 //! Decoding is one batched matmul over all sequences; prompts go one by one,
 //! in blocks of queries, so that scores never fill the memory.
 
-use super::{attention::Heads, pack::Pack};
+use super::{attention::Heads, pack::Pack, prefix::Donor};
 use candle_core::{D, DType, Device, Result, Tensor};
 
 /// Query rows per block of a prompt.
@@ -134,7 +134,7 @@ impl DeviceCache {
             .spans
             .iter()
             .enumerate()
-            .all(|(index, span)| span.len == 1 && span.slot == index)
+            .all(|(index, span)| span.len == 1 && span.slot == index && span.prefix.is_none())
             && pack.spans.len() == self.used;
         if decodes {
             self.decode(&query, &key, &value, pack, what)
@@ -235,6 +235,15 @@ impl DeviceCache {
                     .contiguous()
             };
             let slot = |cache: &Tensor| cache.narrow(0, span.slot, 1);
+            // The sequences before this one have stored what they bring.
+            if let Some(prefix) = span.prefix
+                && let Donor::Slot(donor) = prefix.donor
+            {
+                for cache in [all_keys, all_values] {
+                    let shared = cache.narrow(0, donor, 1)?.narrow(2, 0, prefix.len)?;
+                    slot(cache)?.slice_set(&shared.force_contiguous()?, 2, 0)?;
+                }
+            }
             slot(all_keys)?.slice_set(&heads_first(key)?, 2, span.past)?;
             slot(all_values)?.slice_set(&heads_first(value)?, 2, span.past)?;
             for start in (0..span.len).step_by(BLOCK) {

@@ -36,7 +36,7 @@ pub fn run(instructions: Instructions, part: &Part<'_>, scores: &mut Vec<f32>, o
     unsafe {
         match instructions {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 => x86::avx512(part, scores, out),
+            Instructions::Avx512Vnni | Instructions::Avx512 => x86::avx512(part, scores, out),
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => x86::avx2(part, scores, out),
             Instructions::Portable => run_with::<[f32; LANES]>(part, scores, out),

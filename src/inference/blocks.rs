@@ -46,6 +46,12 @@ impl<'a> Blocks<'a> {
         self.bytes.len() / self.row_bytes()
     }
 
+    /// The blocks of one row.
+    pub fn row(&self, row: usize) -> &[u8] {
+        let size = self.row_bytes();
+        &self.bytes[row * size..(row + 1) * size]
+    }
+
     fn row_bytes(&self) -> usize {
         row_bytes(self.kind, self.inputs)
     }

@@ -107,6 +107,15 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
+    /// Whether sequences of these many tokens in all are rotated by the
+    /// angles for long ones, so that their keys differ from those of others.
+    pub(super) fn rotates_as_long(&self, capacity: usize) -> bool {
+        self.ropes.iter().any(|rope| match rope.scaling {
+            RopeScaling::Long { original, .. } => capacity > original,
+            _ => false,
+        })
+    }
+
     /// The configuration in a model's files.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use super::{
     matrix::PackedMatrix,
     pack::Pack,
     rope::RopeTable,
+    weights::FloatTable,
 };
 use candle_core::{DType, Device, Result, Tensor};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub(super) enum Embedding {
     Packed(Arc<PackedMatrix>),
     /// Quantised rows in the model's file.
     Blocks(BlockTable),
+    /// Floats in the model's file.
+    Floats(FloatTable),
 }
 
 pub(super) struct Layer {
@@ -114,7 +117,28 @@ impl Decoder {
         }
     }
 
-    /// Gives back the memory of all sequences.
+    /// Keeps a finished sequence, so that later ones can begin with what they
+    /// share with it, in place of the one that was kept before. False where
+    /// the device does not.
+    pub fn keep(&mut self, slot: usize) -> bool {
+        match &mut self.cache {
+            Cache::Host(cache) => {
+                cache.keep(slot);
+                true
+            }
+            Cache::Device(_) => false,
+        }
+    }
+
+    /// Gives back the memory of the sequence that was kept.
+    pub fn forget(&mut self) {
+        match &mut self.cache {
+            Cache::Host(cache) => cache.forget(),
+            Cache::Device(_) => {}
+        }
+    }
+
+    /// Gives back the memory of all running sequences.
     pub fn clear(&mut self) {
         match &mut self.cache {
             Cache::Host(cache) => cache.begin(&[]),
@@ -249,6 +273,7 @@ impl Decoder {
                 }
                 Tensor::from_vec(rows, (tokens.len(), hidden), &self.device)?
             }
+            Embedding::Floats(table) => table.rows(tokens, hidden)?.to_dtype(self.compute)?,
             Embedding::Blocks(table) => table
                 .rows(tokens, hidden, &self.device)?
                 .to_dtype(self.compute)?,

@@ -48,7 +48,7 @@ impl Device {
     ///
     /// # Errors
     /// One sentence when there is no such device or this build can not use
-    /// it (class `permanent`), or when it does not answer.
+    /// it (class `permanent`), or when it does not answer (`environment`).
     pub(super) fn open(self) -> Result<candle_core::Device, Failure> {
         match self {
             Self::Cpu => Ok(candle_core::Device::Cpu),
@@ -59,8 +59,9 @@ impl Device {
                 ),
             )),
             Self::Cuda(number) => candle_core::Device::new_cuda(number).map_err(|error| {
+                // No model would fare better on it.
                 Failure::new(
-                    FailureClass::Permanent,
+                    FailureClass::Environment,
                     format!("the device {self} can not be opened: {error}"),
                 )
             }),

@@ -2,15 +2,17 @@ use super::{
     LoadOptions, classify,
     config::ModelConfig,
     decoder::Decoder,
-    device, host,
+    device, fitting, host,
     linear::Precision,
     loader::Layout,
     memory,
     pack::Pack,
     parts::Parts,
+    prefix::{self, KeptPrompt},
     sampling::{Sampler, greedy},
     sequence::Sequence,
     text::TextModel,
+    weight_cache::WeightCache,
     weights::Weights,
 };
 use crate::{
@@ -23,7 +25,11 @@ use crate::{
 use candle_core::{D, DType, Tensor};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
-use std::{cmp::Reverse, collections::VecDeque};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, VecDeque},
+    num::NonZeroUsize,
+};
 
 /// What an engine has done since it was loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,6 +40,8 @@ pub struct EngineStats {
     pub decode_passes: usize,
     /// Prompt tokens computed.
     pub prompt_tokens: usize,
+    /// Prompt tokens that were not, because another prompt begins alike.
+    pub shared_tokens: usize,
     /// Answer tokens computed.
     pub answer_tokens: usize,
 }
@@ -46,6 +54,8 @@ pub struct Engine {
     text: TextModel,
     options: LoadOptions,
     stats: EngineStats,
+    /// The prompt of the sequence that the decoder keeps.
+    kept: Option<KeptPrompt>,
 }
 
 /// What an engine tells while it completes prompts.
@@ -90,13 +100,20 @@ impl Engine {
         let layout = Layout {
             compute,
             precision: match options.quantization {
+                Quantization::None if device.is_cpu() => Precision::of_cpu(options.dtype),
                 Quantization::None => Precision::Float(compute),
                 Quantization::Int8 => Precision::Eight,
                 Quantization::Int4 => Precision::Four,
             },
             tensor_attention: options.tensor_attention,
         };
-        let decoder = Decoder::load(config, &weights, layout, &device)?;
+        let cache = match &options.cache {
+            Some(directory) if device.is_cpu() => {
+                WeightCache::open(directory, &files.weights, options.quantization)
+            }
+            _ => None,
+        };
+        let decoder = Decoder::load(config, &weights, layout, &device, cache)?;
         // The layers came from rayon's threads.
         #[cfg(feature = "cuda")]
         device::settle(&device).map_err(|error| classify::at_load(&label, &error))?;
@@ -105,8 +122,9 @@ impl Engine {
             revision: files.revision.clone(),
             decoder,
             text,
-            options: *options,
+            options: options.clone(),
             stats: EngineStats::default(),
+            kept: None,
         })
     }
 
@@ -158,6 +176,7 @@ impl Engine {
                         tokens_in: sequence.prompt.len(),
                         tokens_out: 0,
                         finish: FinishReason::Length,
+                        passages_cut: 0,
                     },
                     tokens: Vec::new(),
                 }),
@@ -165,7 +184,15 @@ impl Engine {
                 Err(failure) => tell(Step::Failed { idx, failure }),
             }
         }
-        sequences.sort_by_key(|sequence| Reverse(sequence.prompt.len()));
+        if self.options.shares_prefixes() {
+            let config = self.decoder.config();
+            self.stats.shared_tokens +=
+                prefix::share(&mut sequences, self.kept.as_ref(), |capacity| {
+                    config.rotates_as_long(capacity)
+                });
+        } else {
+            sequences.sort_by_key(|sequence| Reverse(sequence.prompt.len()));
+        }
         let result = self.run(sequences.into(), settings, tell);
         self.decoder.clear();
         result
@@ -179,7 +206,8 @@ impl Engine {
         settings: &GenerationSettings,
     ) -> usize {
         let on_cpu = self.decoder.device().is_cpu();
-        let available = device::available_bytes(self.decoder.device()).unwrap_or(1 << 30);
+        let sharers = self.options.sharers.map_or(1, NonZeroUsize::get) as u64;
+        let available = device::available_bytes(self.decoder.device()).unwrap_or(1 << 30) / sharers;
         memory::batch_size(
             self.decoder.config(),
             self.decoder.compute().size_in_bytes(),
@@ -284,6 +312,9 @@ impl Engine {
             let is_last = end == sequence.prompt.len();
             let piece = &sequence.prompt[start..end];
             pack.push(sequence.slot, start, sequence.capacity, piece);
+            if let Some(prefix) = sequence.prefix.take() {
+                pack.begin_with(prefix);
+            }
             sequence.past = end;
             if is_last {
                 pack.want_last();
@@ -301,8 +332,7 @@ impl Engine {
             .map_err(|error| classify::in_batch(&error))
     }
 
-    /// Completes all sequences, the longest prompt first, so that the worst
-    /// need for memory comes first.
+    /// Completes all sequences in their order.
     fn run(
         &mut self,
         mut waiting: VecDeque<Sequence>,
@@ -311,19 +341,32 @@ impl Engine {
     ) -> Result<(), Failure> {
         self.begin(&mut waiting)?;
         let mut running: Vec<Sequence> = Vec::new();
+        // Any prompt will do for what the next batch shares with this one.
+        let keep = waiting
+            .get(waiting.len() / 2)
+            .filter(|_| self.options.shares_prefixes());
+        let mut keep = keep.map(|sequence| {
+            let kept = KeptPrompt {
+                tokens: sequence.prompt.clone(),
+                capacity: sequence.capacity,
+            };
+            (sequence.slot, kept)
+        });
+        let mut freed = Vec::new();
         while !waiting.is_empty() {
             let (pack, ready) = self.prefill_pack(&mut waiting);
             let logits = self.forward(&pack)?;
             self.stats.prefill_passes += 1;
             self.stats.prompt_tokens += pack.rows();
             if let Some(logits) = logits {
-                let freed = self.advance(ready, &logits, settings, tell, &mut running)?;
-                self.release(freed, running.iter_mut().chain(waiting.iter_mut()))?;
+                freed.extend(self.advance(ready, &logits, settings, tell, &mut running)?);
             }
             tell(Step::Progress {
                 tokens: pack.rows(),
             });
         }
+        // Until now others could begin with what a finished one left.
+        self.release(freed, running.iter_mut(), &mut keep)?;
         while !running.is_empty() {
             running.sort_by_key(|sequence| sequence.slot);
             let mut pack = Pack::default();
@@ -339,7 +382,7 @@ impl Engine {
             let Some(logits) = logits else { break };
             let stepped = std::mem::take(&mut running);
             let freed = self.advance(stepped, &logits, settings, tell, &mut running)?;
-            self.release(freed, running.iter_mut())?;
+            self.release(freed, running.iter_mut(), &mut keep)?;
             tell(Step::Progress {
                 tokens: pack.rows(),
             });
@@ -388,11 +431,13 @@ impl Engine {
         Ok(freed)
     }
 
-    /// Frees slots, the highest first, and follows sequences that move.
+    /// Frees slots, the highest first, and follows sequences that move. The
+    /// sequence in the slot to keep is kept with its prompt.
     fn release<'a>(
         &mut self,
         mut freed: Vec<usize>,
         others: impl Iterator<Item = &'a mut Sequence>,
+        keep: &mut Option<(usize, KeptPrompt)>,
     ) -> Result<(), Failure> {
         if freed.is_empty() {
             return Ok(());
@@ -400,6 +445,11 @@ impl Engine {
         let mut others: Vec<&mut Sequence> = others.collect();
         freed.sort_unstable_by_key(|slot| Reverse(*slot));
         for slot in freed {
+            if let Some((_, prompt)) = keep.take_if(|(kept, _)| *kept == slot)
+                && self.decoder.keep(slot)
+            {
+                self.kept = Some(prompt);
+            }
             let moved = self
                 .decoder
                 .release(slot)
@@ -421,14 +471,21 @@ impl Generator for Engine {
         settings: &GenerationSettings,
         tell: &mut dyn FnMut(GenerationEvent),
     ) -> Result<(), Failure> {
-        let encoded: Vec<Result<Vec<u32>, Failure>> = requests
+        let room = fitting::room(self.decoder.config().max_positions, settings.max_new_tokens);
+        let encoded: Vec<Result<(Vec<u32>, usize), Failure>> = requests
             .par_iter()
-            .map(|request| self.text.encode(request))
+            .map(|request| fitting::fit(request, room, |request| self.text.encode(request)))
             .collect();
         let mut prompts = Vec::with_capacity(requests.len());
-        for (request, tokens) in requests.iter().zip(encoded) {
-            match tokens {
-                Ok(tokens) => prompts.push((request.idx, tokens)),
+        let mut cut = HashMap::new();
+        for (request, fitted) in requests.iter().zip(encoded) {
+            match fitted {
+                Ok((tokens, passages)) => {
+                    if passages > 0 {
+                        cut.insert(request.idx, passages);
+                    }
+                    prompts.push((request.idx, tokens));
+                }
                 Err(failure) => tell(GenerationEvent::Failed {
                     idx: request.idx,
                     failure,
@@ -438,7 +495,13 @@ impl Generator for Engine {
         self.complete(prompts, settings, &mut |step| {
             tell(match step {
                 Step::Progress { tokens } => GenerationEvent::Progress { tokens },
-                Step::Done { idx, generated, .. } => GenerationEvent::Done { idx, generated },
+                Step::Done { idx, generated, .. } => GenerationEvent::Done {
+                    idx,
+                    generated: Generated {
+                        passages_cut: cut.get(&idx).copied().unwrap_or(0),
+                        ..generated
+                    },
+                },
                 Step::Failed { idx, failure } => GenerationEvent::Failed { idx, failure },
             });
         })
@@ -446,6 +509,8 @@ impl Generator for Engine {
 
     fn release_caches(&mut self) -> Result<(), Failure> {
         self.decoder.clear();
+        self.decoder.forget();
+        self.kept = None;
         #[cfg(feature = "cuda")]
         device::trim(self.decoder.device()).map_err(|error| classify::in_batch(&error))?;
         Ok(())

@@ -45,6 +45,13 @@ impl GgufWeights {
         })
     }
 
+    /// Gives back the memory that reading a tensor has filled.
+    pub fn forget(&self, name: &str) {
+        if let Ok(stretch) = self.file.stretch(&self.name(name)) {
+            self.file.forget(stretch.bytes);
+        }
+    }
+
     /// A tensor of floats on the CPU in its own type; blocks become f32.
     ///
     /// # Errors

@@ -1,9 +1,12 @@
 use super::{
     blocks::{Blocks, Rows},
     gguf::kind_name,
+    half_matrix::HalfMatrix,
     host,
     matrix::PackedMatrix,
+    quantized::{BlockKind, BlockMatrix},
 };
+use crate::domain::Dtype;
 use candle_core::{
     DType, Device, Module, Result, Tensor,
     quantized::{GgmlDType, QMatMul, QTensor},
@@ -26,9 +29,14 @@ pub struct Stored {
 enum Store {
     /// f32 on the CPU, by kernels of our own.
     Packed(Arc<PackedMatrix>),
+    /// bf16 on a CPU that multiplies it, by kernels of our own.
+    Half(HalfMatrix),
+    /// Quantised blocks on the CPU, by kernels of our own.
+    Blocks(Arc<BlockMatrix>),
     /// `[outputs, inputs]`, any float type, by candle's matmul.
     Dense(Tensor),
-    /// Quantised blocks: the outputs in parts, one below the other; inputs
+    /// Quantised blocks on a GPU, and on the CPU those that our kernels do not
+    /// know, by candle's: the outputs in parts, one below the other; inputs
     /// are padded with zeros to this width.
     Quantized { parts: Vec<QMatMul>, width: usize },
     /// Layers that are stored in different ways, one below the other.
@@ -44,6 +52,27 @@ pub enum Precision {
     Eight,
     /// Q4_K where the width allows it, else Q8_0.
     Four,
+}
+
+impl Precision {
+    /// Floats on the CPU: bf16 where that was asked for and the processor
+    /// multiplies it, else f32.
+    pub fn of_cpu(dtype: Dtype) -> Self {
+        if dtype == Dtype::Bf16 && HalfMatrix::is_possible() {
+            Self::Float(DType::BF16)
+        } else {
+            Self::Float(DType::F32)
+        }
+    }
+
+    /// The blocks that weights of this width become; `None` for floats.
+    pub const fn kind(self, inputs: usize) -> Option<BlockKind> {
+        match self {
+            Self::Float(_) => None,
+            Self::Four if four_bit_width(inputs).is_some() => Some(BlockKind::Q4K),
+            Self::Eight | Self::Four => Some(BlockKind::Q8_0),
+        }
+    }
 }
 
 /// `y = x W^T + b` over packed rows.
@@ -94,6 +123,12 @@ impl Linear {
 
     /// Takes quantised rows to `device` as they are.
     fn of_blocks(blocks: Blocks<'_>, device: &Device) -> Result<Self> {
+        if device.is_cpu()
+            && let Some(kind) = BlockKind::of(blocks.kind())
+        {
+            let matrix = BlockMatrix::of_blocks(kind, &blocks);
+            return Ok(Self::of_matrix(Arc::new(matrix), None));
+        }
         let (outputs, inputs, kind) = (blocks.rows(), blocks.inputs(), blocks.kind());
         let width = four_bit_width(inputs).unwrap_or(inputs);
         let blocks = blocks.padded(width);
@@ -113,6 +148,19 @@ impl Linear {
                 bytes,
             },
         })
+    }
+
+    /// A layer of blocks on the CPU.
+    pub fn of_matrix(matrix: Arc<BlockMatrix>, bias: Option<Tensor>) -> Self {
+        Self {
+            stored: Stored {
+                kind: kind_name(matrix.kind().ggml()).to_owned(),
+                weights: matrix.outputs() * matrix.inputs(),
+                bytes: matrix.bytes(),
+            },
+            store: Store::Blocks(matrix),
+            bias,
+        }
     }
 
     /// Takes `[outputs, inputs]` weights from the CPU to `device`.
@@ -135,19 +183,26 @@ impl Linear {
                 let bytes = packed.bytes();
                 (Store::Packed(Arc::new(packed)), "F32", bytes)
             }
+            Precision::Float(dtype)
+                if device.is_cpu() && dtype == DType::BF16 && HalfMatrix::is_possible() =>
+            {
+                let weights = weights.to_dtype(DType::F32)?.contiguous()?;
+                let half = host::with_f32(&weights, |w| Ok(HalfMatrix::new(outputs, inputs, w)))?;
+                let bytes = half.bytes();
+                (Store::Half(half), "BF16", bytes)
+            }
             Precision::Float(dtype) => {
                 let weights = weights.to_dtype(dtype)?.to_device(device)?;
                 let kind = float_name(dtype);
                 (Store::Dense(weights), kind, count * dtype.size_in_bytes())
             }
-            Precision::Eight => quantized(weights, GgmlDType::Q8_0, device)?,
-            Precision::Four => {
-                let kind = if four_bit_width(inputs).is_some() {
-                    GgmlDType::Q4K
-                } else {
-                    GgmlDType::Q8_0
-                };
-                quantized(weights, kind, device)?
+            Precision::Eight | Precision::Four => {
+                let kind = precision.kind(inputs).unwrap_or(BlockKind::Q8_0);
+                if device.is_cpu() {
+                    let matrix = BlockMatrix::quantize(kind, weights)?;
+                    return Ok(Self::of_matrix(Arc::new(matrix), bias));
+                }
+                quantized(weights, kind.ggml(), device)?
             }
         };
         Ok(Self {
@@ -174,6 +229,14 @@ impl Linear {
         }
     }
 
+    /// The quantised weights on the CPU.
+    pub fn blocks(&self) -> Option<Arc<BlockMatrix>> {
+        match &self.store {
+            Store::Blocks(matrix) => Some(Arc::clone(matrix)),
+            _ => None,
+        }
+    }
+
     /// `x [rows, inputs]` to `[rows, outputs]`.
     ///
     /// # Errors
@@ -192,6 +255,12 @@ impl Linear {
                     })?;
                 }
                 return Tensor::from_vec(y, (rows, packed.outputs()), x.device());
+            }
+            Store::Half(matrix) => {
+                return self.multiply(x, matrix.outputs(), |x, bias| matrix.multiply(x, bias));
+            }
+            Store::Blocks(matrix) => {
+                return self.multiply(x, matrix.outputs(), |x, bias| matrix.multiply(x, bias));
             }
             Store::Dense(weights) => x.matmul(&weights.t()?)?,
             Store::Joined(layers) => {
@@ -225,6 +294,21 @@ impl Linear {
             None => Ok(y),
         }
     }
+
+    /// A product on the CPU, with the bias.
+    fn multiply(
+        &self,
+        x: &Tensor,
+        outputs: usize,
+        product: impl Fn(&[f32], Option<&[f32]>) -> Vec<f32>,
+    ) -> Result<Tensor> {
+        let with = |bias: Option<&[f32]>| host::with_f32(x, |x| Ok(product(x, bias)));
+        let y = match &self.bias {
+            Some(bias) => host::with_f32(bias, |bias| with(Some(bias)))?,
+            None => with(None)?,
+        };
+        Tensor::from_vec(y, (x.dim(0)?, outputs), x.device())
+    }
 }
 
 /// The width that 4 bits need: the next multiple of a block of 256, as long
@@ -238,12 +322,13 @@ const fn four_bit_width(inputs: usize) -> Option<usize> {
     }
 }
 
+/// Floats as blocks on a GPU.
 fn quantized(
     weights: &Tensor,
     kind: GgmlDType,
     device: &Device,
 ) -> Result<(Store, &'static str, usize)> {
-    let (outputs, inputs) = weights.dims2()?;
+    let (_, inputs) = weights.dims2()?;
     // Q8_0 has blocks of 32, but the fast kernels want multiples of 256.
     let width = four_bit_width(inputs).unwrap_or(inputs.next_multiple_of(32));
     let weights = weights.to_dtype(DType::F32)?;
@@ -252,30 +337,15 @@ fn quantized(
     } else {
         weights.pad_with_zeros(1, 0, width - inputs)?
     };
-    let mut bytes = 0;
-    let mut parts = Vec::new();
-    for rows in parts_of(outputs, device) {
-        // Quantising takes all values behind a tensor, so a view is copied.
-        let part = weights
-            .narrow(0, rows.start, rows.len())?
-            .force_contiguous()?;
-        let tensor = if device.is_cpu() {
-            QTensor::quantize(&part, kind)?
-        } else {
-            QTensor::quantize_onto(&part, kind, device)?
-        };
-        bytes += tensor.storage_size_in_bytes();
-        parts.push(QMatMul::from_arc(Arc::new(tensor))?);
-    }
-    let name = if kind == GgmlDType::Q4K {
-        "Q4_K"
-    } else {
-        "Q8_0"
-    };
-    Ok((Store::Quantized { parts, width }, name, bytes))
+    // Quantising takes all values behind a tensor, so a view is copied.
+    let weights = weights.force_contiguous()?;
+    let tensor = QTensor::quantize_onto(&weights, kind, device)?;
+    let bytes = tensor.storage_size_in_bytes();
+    let parts = vec![QMatMul::from_arc(Arc::new(tensor))?];
+    Ok((Store::Quantized { parts, width }, kind_name(kind), bytes))
 }
 
-/// How the outputs of a quantised layer are divided.
+/// How the outputs of a layer of blocks without kernels of ours are divided.
 ///
 /// The fast kernels want multiples of 16 outputs, so what is left over is a
 /// part of its own. candle's own threads wait for each other by spinning,

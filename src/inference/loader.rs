@@ -7,6 +7,7 @@ use super::{
     gguf::kind_name,
     linear::{Linear, Precision, Stored, float_name},
     rope::RopeTable,
+    weight_cache::WeightCache,
     weights::Weights,
 };
 use crate::domain::{Failure, FailureClass};
@@ -35,12 +36,14 @@ impl Decoder {
         weights: &Weights,
         layout: Layout,
         device: &Device,
+        cache: Option<WeightCache>,
     ) -> Result<Self, Failure> {
         let loader = Loader {
             config: &config,
             weights,
             layout,
             device,
+            cache: cache.filter(|_| device.is_cpu()),
         };
         let prefix = config.prefix;
         let layers = (0..config.layers.len())
@@ -56,9 +59,7 @@ impl Decoder {
         };
         let tied = config.tied.unwrap_or_else(|| !weights.has(head_name));
         let head_name = if tied { &table_name } else { head_name };
-        let head = weights.rows(&[(head_name.to_owned(), config.vocab)], config.hidden)?;
-        let head = Linear::of_rows(head, None, layout.precision, device)
-            .map_err(|error| loader.failure(head_name, &error))?;
+        let head = loader.matrix(&[(head_name.to_owned(), config.vocab)], config.hidden, None)?;
         let mut stored = Vec::new();
         let blocks = weights.block_table(&table_name, &[config.vocab, config.hidden])?;
         let embedding = match (head.packed(), blocks) {
@@ -73,6 +74,22 @@ impl Decoder {
                     },
                 ));
                 Embedding::Blocks(blocks)
+            }
+            _ if device.is_cpu()
+                && layout.precision != Precision::Float(DType::F32)
+                && let Some(table) =
+                    weights.float_table(&table_name, &[config.vocab, config.hidden])? =>
+            {
+                let count = config.vocab * config.hidden;
+                stored.push((
+                    table_name.clone(),
+                    Stored {
+                        kind: float_name(table.dtype()).to_owned(),
+                        weights: count,
+                        bytes: count * table.dtype().size_in_bytes(),
+                    },
+                ));
+                Embedding::Floats(table)
             }
             _ => {
                 let table = weights.tensor(&table_name, &[config.vocab, config.hidden])?;
@@ -114,6 +131,9 @@ impl Decoder {
                 let name = format!("{prefix}.layers.{index}.{name}.weight");
                 stored.push((name, linear.stored().clone()));
             }
+        }
+        if let Some(cache) = loader.cache {
+            cache.save();
         }
         let ropes = config
             .ropes
@@ -157,6 +177,7 @@ struct Loader<'a> {
     weights: &'a Weights,
     layout: Layout,
     device: &'a Device,
+    cache: Option<WeightCache>,
 }
 
 impl Loader<'_> {
@@ -240,7 +261,6 @@ impl Loader<'_> {
                 .collect::<Vec<_>>()
         };
         let label = parts.first().map_or("", |(name, _)| name.as_str());
-        let weights = self.weights.rows(&named("weight"), inputs)?;
         let bias = if bias {
             let bias = self
                 .weights
@@ -252,8 +272,37 @@ impl Loader<'_> {
         } else {
             None
         };
-        Linear::of_rows(weights, bias, self.layout.precision, self.device)
-            .map_err(|error| self.failure(label, &error))
+        self.matrix(&named("weight"), inputs, bias)
+    }
+
+    /// A linear layer of these tensors, one below the other, from the cache
+    /// where it is there.
+    fn matrix(
+        &self,
+        parts: &[(String, usize)],
+        inputs: usize,
+        bias: Option<Tensor>,
+    ) -> Result<Linear, Failure> {
+        let label = parts.first().map_or("", |(name, _)| name.as_str());
+        let make = |bias| {
+            let rows = self.weights.rows(parts, inputs)?;
+            let made = Linear::of_rows(rows, bias, self.layout.precision, self.device)
+                .map_err(|error| self.failure(label, &error))?;
+            self.weights.forget(parts);
+            Ok(made)
+        };
+        let (Some(cache), Some(kind)) = (&self.cache, self.layout.precision.kind(inputs)) else {
+            return make(bias);
+        };
+        let outputs = parts.iter().map(|(_, rows)| rows).sum();
+        let matrix = cache.get_or(label, kind, (outputs, inputs), || {
+            let made = make(None)?;
+            made.blocks().ok_or_else(|| {
+                let message = format!("{label} was not quantised");
+                Failure::new(FailureClass::Permanent, message)
+            })
+        })?;
+        Ok(Linear::of_matrix(matrix, bias))
     }
 
     fn norm(&self, name: &str, width: usize) -> Result<Tensor, Failure> {

@@ -16,6 +16,10 @@ const DEPTH: usize = 1024;
 /// Rows per pass.
 const ROWS: usize = 12;
 
+/// Rows that meet all panels of a task before the next ones do: their part of
+/// a pass stays in the cache.
+const ROWS_KEPT: usize = 96;
+
 /// `[outputs, inputs]` weights as panels `[outputs / 32][inputs][32]`.
 pub struct PackedMatrix {
     outputs: usize,
@@ -94,15 +98,22 @@ impl PackedMatrix {
         let tasks = panels.div_ceil(per_task);
         let task = |task: usize| {
             let shared = &shared;
-            for index in task * per_task..panels.min((task + 1) * per_task) {
+            let parts = (0..rows).step_by(ROWS_KEPT).flat_map(|first| {
+                (0..inputs).step_by(DEPTH).flat_map(move |depth| {
+                    (task * per_task..panels.min((task + 1) * per_task))
+                        .map(move |index| (first, depth, index))
+                })
+            });
+            for (first, depth, index) in parts {
                 let panel = &self.panels[index * inputs * PANEL..(index + 1) * inputs * PANEL];
                 let width = PANEL.min(outputs - index * PANEL);
                 let mut block = [0.0_f32; ROWS * PANEL];
-                for depth in (0..inputs).step_by(DEPTH) {
+                {
                     let depth_end = inputs.min(depth + DEPTH);
                     let part = &panel[depth * PANEL..depth_end * PANEL];
-                    for row in (0..rows).step_by(ROWS) {
-                        let count = ROWS.min(rows - row);
+                    let end = rows.min(first + ROWS_KEPT);
+                    for row in (first..end).step_by(ROWS) {
+                        let count = ROWS.min(end - row);
                         // SAFETY: this task alone writes these columns of `y`,
                         // and the rows and columns are inside it.
                         let line = |r: usize| unsafe {
@@ -160,7 +171,9 @@ impl Kernel {
             // `Instructions::available`), and the slices are long enough
             // (asserted above).
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 => unsafe { avx512::run(x, stride, panel, count, sums) },
+            Instructions::Avx512Vnni | Instructions::Avx512 => unsafe {
+                avx512::run(x, stride, panel, count, sums);
+            },
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => unsafe { avx2::run(x, stride, panel, count, sums) },
             Instructions::Portable => {

@@ -3,6 +3,7 @@ use super::{
     config::ModelConfig,
     device::{self, Device},
     gguf::GgufFile,
+    linear::Precision,
 };
 use crate::{
     domain::{Failure, GenerationSettings, Quantization},
@@ -43,17 +44,22 @@ pub fn memory_estimate(
         + config.heads * config.head_dim * config.hidden
         + 3 * config.intermediate * config.hidden;
     let linear = (per_layer * config.layers.len()) as u64 + table;
-    // Blocks, and on the processor the copy in the order its kernels want.
-    let bits = match (options.quantization, on_cpu) {
-        (Quantization::None, _) => 0,
-        (Quantization::Int8, true) => 17 * linear,
-        (Quantization::Int8, false) => 17 * linear / 2,
-        (Quantization::Int4, true) => 21 * linear / 2,
-        (Quantization::Int4, false) => 9 * linear / 2,
+    // A scale of 16 bits for 32 weights; of 4 bits a weight it is 4.625 on the
+    // processor, and more where a matrix is too narrow for blocks of 256.
+    let bits = match options.quantization {
+        Quantization::None => 0,
+        Quantization::Int8 => 17 * linear / 2,
+        Quantization::Int4 => 5 * linear,
     };
     let weights = match options.quantization {
         // The files hold 16 bits as a rule; the processor computes in 32.
-        Quantization::None if on_cpu => weights_bytes.max(4 * linear),
+        Quantization::None if on_cpu => {
+            let each = match Precision::of_cpu(options.dtype) {
+                Precision::Float(dtype) => dtype.size_in_bytes() as u64,
+                _ => 4,
+            };
+            each * linear
+        }
         Quantization::None => weights_bytes,
         _ => bits / 8 + 2 * table,
     };

@@ -20,24 +20,31 @@ mod config;
 mod decoder;
 mod device;
 mod engine;
+mod fingerprint;
+mod fitting;
 mod gguf;
 mod gguf_weights;
+mod half_matrix;
 mod host;
 mod instructions;
 mod lanes;
 mod linear;
 mod loader;
 mod logits;
+mod mapped;
 mod matrix;
 mod memory;
 mod pack;
 mod parts;
+mod prefix;
+mod quantized;
 mod rope;
 mod sampling;
 mod sequence;
 mod speed;
 mod template;
 mod text;
+mod weight_cache;
 mod weights;
 
 #[cfg(test)]
@@ -55,9 +62,10 @@ use crate::{
     domain::{Dtype, Failure, Quantization},
     hub::ModelFiles,
 };
+use std::{num::NonZeroUsize, path::PathBuf};
 
 /// How a model is loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LoadOptions {
     /// How weights are quantised.
     pub quantization: Quantization,
@@ -70,9 +78,22 @@ pub struct LoadOptions {
     /// Attend with candle's tensor operations on the processor too, as GPUs
     /// do; slower, for checking one against the other.
     pub tensor_attention: bool,
+    /// Compute every prompt from its first token, even if another one begins
+    /// alike; slower, for checking that this changes nothing.
+    pub separate_prompts: bool,
+    /// Directory below which quantised weights are kept for the next load.
+    pub cache: Option<PathBuf>,
+    /// Processes that share the device's memory, this one included; an
+    /// automatic batch size leaves the others their part.
+    pub sharers: Option<NonZeroUsize>,
 }
 
 impl LoadOptions {
+    /// Whether prompts that begin alike share what they begin with.
+    const fn shares_prefixes(&self) -> bool {
+        !self.separate_prompts
+    }
+
     /// Prompt tokens per forward pass.
     fn prefill_tokens(&self, on_cpu: bool) -> usize {
         self.prefill_tokens

@@ -1,3 +1,5 @@
+use super::prefix::Prefix;
+
 /// The tokens that one sequence brings to a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -11,6 +13,8 @@ pub struct Span {
     pub len: usize,
     /// Tokens that the sequence may have in all.
     pub capacity: usize,
+    /// What of its past is to be copied first.
+    pub prefix: Option<Prefix>,
 }
 
 /// The tokens of several sequences, one after the other without padding:
@@ -34,8 +38,16 @@ impl Pack {
             start: self.tokens.len(),
             len: tokens.len(),
             capacity,
+            prefix: None,
         });
         self.tokens.extend_from_slice(tokens);
+    }
+
+    /// Lets the last sequence begin with a copy.
+    pub fn begin_with(&mut self, prefix: Prefix) {
+        if let Some(span) = self.spans.last_mut() {
+            span.prefix = Some(prefix);
+        }
     }
 
     /// Asks for the logits of the last row.

@@ -1,4 +1,4 @@
-use super::{sampling::Sampler, text::TextModel};
+use super::{prefix::Prefix, sampling::Sampler, text::TextModel};
 use crate::domain::{FinishReason, Generated, GenerationSettings};
 
 /// One prompt on its way to an answer.
@@ -11,6 +11,8 @@ pub struct Sequence {
     pub prompt: Vec<u32>,
     /// Tokens, prompt and answer, that are in the cache.
     pub past: usize,
+    /// What of them is still to be copied from another sequence.
+    pub prefix: Option<Prefix>,
     /// Tokens that it may have in all.
     pub capacity: usize,
     answer: Vec<u32>,
@@ -25,6 +27,7 @@ impl Sequence {
             slot: 0,
             prompt,
             past: 0,
+            prefix: None,
             capacity,
             answer: Vec::new(),
             text: StreamedText::default(),
@@ -100,6 +103,7 @@ impl Sequence {
             tokens_in: self.prompt.len(),
             tokens_out: self.answer.len(),
             finish,
+            passages_cut: 0,
         }
     }
 }

@@ -1,4 +1,9 @@
-use super::{instructions::Instructions, matrix::PackedMatrix};
+use super::{
+    instructions::Instructions,
+    matrix::PackedMatrix,
+    quantized::{BlockKind, BlockMatrix},
+};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -9,6 +14,8 @@ pub struct Speed {
     pub bandwidth: f64,
     /// Floating-point operations per second of our f32 matrix product.
     pub gemm: f64,
+    /// The same of our product with weights of 8 bits.
+    pub blocks: f64,
 }
 
 /// Measures for about `each` per figure. The best of several rounds counts:
@@ -17,6 +24,7 @@ pub fn measure_speed(each: Duration) -> Speed {
     Speed {
         bandwidth: bandwidth(each),
         gemm: gemm(each),
+        blocks: blocks(each),
     }
 }
 
@@ -26,6 +34,8 @@ pub fn instruction_sets() -> Vec<&'static str> {
     Instructions::available()
         .into_iter()
         .map(|instructions| match instructions {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512Vnni => "avx512+vnni",
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
@@ -63,6 +73,17 @@ fn gemm(each: Duration) -> f64 {
     let x = vec![0.25; rows * inputs];
     best(each, (2 * rows * inputs * outputs) as f64, || {
         std::hint::black_box(matrix.multiply(&x));
+    })
+}
+
+fn blocks(each: Duration) -> f64 {
+    let (rows, inputs, outputs) = (192, 1024, 1024);
+    let weights = Tensor::ones((outputs, inputs), DType::F32, &Device::Cpu);
+    let matrix = weights.and_then(|weights| BlockMatrix::quantize(BlockKind::Q8_0, &weights));
+    let Ok(matrix) = matrix else { return 0.0 };
+    let x = vec![0.25; rows * inputs];
+    best(each, (2 * rows * inputs * outputs) as f64, || {
+        std::hint::black_box(matrix.multiply(&x, None));
     })
 }
 

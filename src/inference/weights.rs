@@ -3,19 +3,17 @@ use super::{
     config::ModelConfig,
     gguf::GgufFile,
     gguf_weights::GgufWeights,
+    mapped::MappedTensors,
 };
 use crate::{
     domain::{Failure, FailureClass},
     hub::WeightFiles,
 };
-use candle_core::{
-    DType, Device, Tensor,
-    safetensors::{Load, MmapedSafetensors, SliceSafetensors},
-};
+use candle_core::{DType, Device, Tensor, safetensors::SliceSafetensors};
 use std::{collections::BTreeMap, sync::Arc};
 
 enum Source {
-    Mapped(MmapedSafetensors),
+    Mapped(Arc<MappedTensors>),
     Embedded(SliceSafetensors<'static>),
     Gguf(GgufWeights),
 }
@@ -40,10 +38,7 @@ impl Weights {
         };
         let source = match files {
             WeightFiles::Safetensors(paths) => {
-                // SAFETY: mapped files must not change while they are used;
-                // weights are written once, and the hub's cache replaces files
-                // instead of changing them.
-                Source::Mapped(unsafe { MmapedSafetensors::multi(paths) }.map_err(damaged)?)
+                Source::Mapped(Arc::new(MappedTensors::open(paths).map_err(damaged)?))
             }
             WeightFiles::Embedded(bytes) => {
                 Source::Embedded(SliceSafetensors::new(bytes).map_err(damaged)?)
@@ -55,15 +50,18 @@ impl Weights {
                 )));
             }
         };
-        let tensors = match &source {
-            Source::Mapped(mapped) => mapped.tensors(),
-            Source::Embedded(slice) => slice.tensors(),
-            Source::Gguf(_) => Vec::new(),
+        let shapes = match &source {
+            Source::Mapped(mapped) => mapped
+                .shapes()
+                .map(|(name, shape)| (name.clone(), shape.clone()))
+                .collect(),
+            Source::Embedded(slice) => slice
+                .tensors()
+                .into_iter()
+                .map(|(name, view)| (name, view.shape().to_vec()))
+                .collect(),
+            Source::Gguf(_) => BTreeMap::new(),
         };
-        let shapes = tensors
-            .into_iter()
-            .map(|(name, view)| (name, view.shape().to_vec()))
-            .collect();
         Ok(Self {
             source,
             shapes,
@@ -91,14 +89,12 @@ impl Weights {
 
     /// The type that a tensor is stored in, if it is one to compute in.
     pub fn dtype(&self, name: &str) -> Option<DType> {
-        let view = match &self.source {
-            Source::Mapped(mapped) => mapped.get(name),
-            Source::Embedded(slice) => slice.get(name),
+        let dtype = match &self.source {
+            Source::Mapped(mapped) => mapped.dtype(name),
+            Source::Embedded(slice) => DType::try_from(slice.get(name).ok()?.dtype()).ok(),
             Source::Gguf(gguf) => return gguf.dtype(name),
         };
-        DType::try_from(view.ok()?.dtype())
-            .ok()
-            .filter(|dtype| matches!(dtype, DType::F32 | DType::F16 | DType::BF16))
+        dtype.filter(|dtype| matches!(dtype, DType::F32 | DType::F16 | DType::BF16))
     }
 
     /// A tensor on the CPU in its own type.
@@ -123,7 +119,7 @@ impl Weights {
             )));
         }
         let tensor = match &self.source {
-            Source::Mapped(mapped) => mapped.get(name).and_then(|view| view.load(&Device::Cpu)),
+            Source::Mapped(mapped) => mapped.load(name),
             Source::Embedded(slice) => slice.load(name, &Device::Cpu),
             Source::Gguf(gguf) => return gguf.tensor(name, shape),
         }
@@ -195,6 +191,38 @@ impl Weights {
         Ok(all)
     }
 
+    /// Gives back the memory that reading these tensors has filled, once they
+    /// were copied: they stay in their file.
+    pub fn forget(&self, parts: &[(String, usize)]) {
+        for (name, _) in parts {
+            match &self.source {
+                Source::Mapped(mapped) => mapped.forget(name),
+                Source::Gguf(gguf) => gguf.forget(name),
+                Source::Embedded(_) => {}
+            }
+        }
+    }
+
+    /// A table of floats that rows are looked up in where it lies; `None` when
+    /// it does not lie in a file of such tensors.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn float_table(&self, name: &str, shape: &[usize]) -> Result<Option<FloatTable>, Failure> {
+        let (Source::Mapped(mapped), Some(dtype)) = (&self.source, self.dtype(name)) else {
+            return Ok(None);
+        };
+        // Says what is wrong with it.
+        if self.shapes.get(name).map(Vec::as_slice) != Some(shape) {
+            self.tensor(name, shape)?;
+        }
+        Ok(Some(FloatTable {
+            mapped: Arc::clone(mapped),
+            name: name.to_owned(),
+            dtype,
+        }))
+    }
+
     /// A quantised table that rows are looked up in where it lies; `None` when
     /// it is stored as floats.
     ///
@@ -205,6 +233,35 @@ impl Weights {
             Source::Gguf(gguf) => gguf.block_table(name, shape),
             _ => Ok(None),
         }
+    }
+}
+
+/// An embedding table that stays in its file.
+pub struct FloatTable {
+    mapped: Arc<MappedTensors>,
+    name: String,
+    dtype: DType,
+}
+
+impl FloatTable {
+    /// The type of the floats.
+    pub const fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The rows of these tokens, `[tokens, hidden]` on the CPU.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn rows(&self, tokens: &[u32], hidden: usize) -> candle_core::Result<Tensor> {
+        let table = self.mapped.bytes(&self.name);
+        let size = hidden * self.dtype.size_in_bytes();
+        let mut bytes = Vec::with_capacity(tokens.len() * size);
+        for token in tokens {
+            let start = *token as usize * size;
+            bytes.extend_from_slice(&table[start..start + size]);
+        }
+        Tensor::from_raw_buffer(&bytes, self.dtype, &[tokens.len(), hidden], &Device::Cpu)
     }
 }
 

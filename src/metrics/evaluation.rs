@@ -1,8 +1,15 @@
 //! The scores of a whole experiment.
 
-use super::{Availability, Metric, Scored, find, interval::bootstrap_95};
-use crate::domain::{Outcome, Prediction};
+use super::{Availability, Metric, Scored, find};
+use crate::{
+    domain::{Outcome, Prediction},
+    statistics::bootstrap_95,
+};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+const NOBODY_ASKED: &str =
+    "no judge was asked; write llm_judge: {model: 'openai:NAME'} into the study";
 
 /// What an experiment is worth.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -13,7 +20,9 @@ pub struct Evaluation {
     /// For every computed metric its mean under its own name (`null` when it
     /// applied to no item) and its 95 % bootstrap interval as
     /// `{metric}_ci95: [low, high]`; `{metric}_n` where it applied to another
-    /// number of items than `n_scored`. Then the counts:
+    /// number of items than `n_scored`; `{metric}_failed`, where a model was to
+    /// give the score and gave none: these items are in no mean. Then the
+    /// counts:
     ///
     /// - `n_scored`: answered questions that have gold answers;
     /// - `n_failed`: questions without an answer, which are never scored;
@@ -22,7 +31,8 @@ pub struct Evaluation {
     pub aggregate: Map<String, Value>,
     /// Names of the metrics that were computed, as asked for.
     pub computed: Vec<String>,
-    /// Names of those that were not, each with the reason.
+    /// Names of those that were not, or not for every item, each with the
+    /// reason.
     pub uncomputed: Vec<(String, String)>,
 }
 
@@ -34,7 +44,12 @@ pub struct Evidence<'a> {
     /// Texts of the retrieved passages; `None` when they are not at hand or
     /// nothing was retrieved on purpose.
     pub passages: Option<Vec<&'a str>>,
+    /// What models said of this answer.
+    pub given: Option<&'a GivenScores>,
 }
+
+/// Scores of one answer that a model gave, by metric; or why it gave none.
+pub type GivenScores = BTreeMap<String, Result<f64, String>>;
 
 /// Scores predictions by what they hold themselves: metrics over passages and
 /// supporting ids apply to no item. See [`evaluate_with`].
@@ -75,6 +90,7 @@ pub fn evaluate_with<'a>(
             let Evidence {
                 supporting,
                 passages,
+                given,
             } = evidence(prediction);
             let ids: Vec<&str> = prediction
                 .retrieved
@@ -90,7 +106,11 @@ pub fn evaluate_with<'a>(
                 passages: passages.as_deref(),
             };
             for column in &mut columns {
-                if let Some(score) = column.metric.score(&item) {
+                let score = match column.metric {
+                    Metric::Given => column.given(given),
+                    metric => metric.score(&item),
+                };
+                if let Some(score) = score {
                     column.scores.push(score);
                     scores.insert(column.name.clone(), json!(score));
                 }
@@ -103,7 +123,10 @@ pub fn evaluate_with<'a>(
 
     for column in columns {
         column.write(counts.scored, &mut evaluation.aggregate);
-        evaluation.computed.push(column.name);
+        match column.missing() {
+            Some(why) => evaluation.uncomputed.push((column.name, why)),
+            None => evaluation.computed.push(column.name),
+        }
     }
     counts.write(&mut evaluation.aggregate);
     evaluation
@@ -122,6 +145,12 @@ struct Column {
     name: String,
     metric: Metric,
     scores: Vec<f64>,
+    /// Items whose score a model was to give and did not.
+    failed: usize,
+    /// Why the first of them has none.
+    first_failure: Option<String>,
+    /// Whether any model was asked at all.
+    asked: bool,
 }
 
 impl Column {
@@ -130,7 +159,36 @@ impl Column {
             name: name.to_owned(),
             metric,
             scores: Vec::new(),
+            failed: 0,
+            first_failure: None,
+            asked: false,
         }
+    }
+
+    /// The score that a model gave, if it did.
+    fn given(&mut self, given: Option<&GivenScores>) -> Option<f64> {
+        self.asked |= given.is_some();
+        match given?.get(&self.name)? {
+            Ok(score) => Some(*score),
+            Err(why) => {
+                self.failed += 1;
+                self.first_failure.get_or_insert_with(|| why.clone());
+                None
+            }
+        }
+    }
+
+    /// Why the metric is not whole, if it is not.
+    fn missing(&self) -> Option<String> {
+        if let Some(why) = &self.first_failure {
+            let due = self.failed + self.scores.len();
+            return Some(format!(
+                "{} of {due} answers have no score: {why}",
+                self.failed
+            ));
+        }
+        let nobody = self.metric == Metric::Given && !self.asked;
+        nobody.then(|| NOBODY_ASKED.to_owned())
     }
 
     fn write(&self, n_scored: usize, aggregate: &mut Map<String, Value>) {
@@ -142,6 +200,9 @@ impl Column {
         }
         if n != n_scored {
             aggregate.insert(format!("{}_n", self.name), json!(n));
+        }
+        if self.failed > 0 {
+            aggregate.insert(format!("{}_failed", self.name), json!(self.failed));
         }
     }
 }

@@ -7,12 +7,13 @@
 mod answer;
 mod evaluation;
 mod evidence;
-mod interval;
+mod judge;
 mod normalisation;
 #[cfg(test)]
 mod tests;
 
-pub use evaluation::{Evaluation, Evidence, evaluate, evaluate_with};
+pub use evaluation::{Evaluation, Evidence, GivenScores, evaluate, evaluate_with};
+pub use judge::{Judgment, is_judged};
 pub use normalisation::normalise_answer;
 
 use answer::Rules;
@@ -58,7 +59,6 @@ const fn unavailable(name: &'static str, about: &'static str, reason: &'static s
 }
 
 const NEEDS_MODEL: &str = "it needs a scoring model that this version can not run";
-const NEEDS_JUDGE: &str = "it needs a judge model behind an API, which this version does not call";
 
 static KNOWN: [KnownMetric; 19] = [
     available(
@@ -107,12 +107,12 @@ static KNOWN: [KnownMetric; 19] = [
         "ndcg@k",
         "discounted gain of the supporting passages among the first k",
     ),
+    available("llm_judge", "the verdict of the study's judge model"),
+    available("llm_judge_qa", "the same as llm_judge"),
     unavailable("bertscore", "similarity of token embeddings", NEEDS_MODEL),
     unavailable("bleurt", "learned similarity", NEEDS_MODEL),
     unavailable("faithfulness", "entailed by the passages", NEEDS_MODEL),
     unavailable("hallucination", "contradicted by the passages", NEEDS_MODEL),
-    unavailable("llm_judge", "a model's verdict", NEEDS_JUDGE),
-    unavailable("llm_judge_qa", "a model's verdict", NEEDS_JUDGE),
 ];
 
 /// Every metric that studies may name, available ones first.
@@ -151,6 +151,8 @@ enum Metric {
     Hit(usize),
     Mrr(usize),
     Ndcg(usize),
+    /// A model gives the score; [`Evidence::given`] has it.
+    Given,
 }
 
 impl Metric {
@@ -165,6 +167,7 @@ impl Metric {
             "answer_in_context" => Self::AnswerInContext,
             "context_recall" => Self::ContextRecall,
             "mrr" => Self::Mrr(usize::MAX),
+            name if is_judged(name) => Self::Given,
             _ => {
                 let (stem, cutoff) = name.split_once('@')?;
                 let cutoff = parse_cutoff(cutoff)?;
@@ -196,6 +199,7 @@ impl Metric {
             Self::Hit(k) => evidence::hit(item.retrieved?, item.supporting, k),
             Self::Mrr(k) => evidence::mrr(item.retrieved?, item.supporting, k),
             Self::Ndcg(k) => evidence::ndcg(item.retrieved?, item.supporting, k),
+            Self::Given => None,
         }
     }
 }
@@ -219,6 +223,7 @@ pub struct Scored<'a> {
 ///
 /// `None` when the metric is not available, or does not apply: no gold answer
 /// (except for the `_v2` metrics), no retrieval, no known supporting passage.
+/// The verdict of a model is not to be had this way either.
 pub fn score(metric_name: &str, item: &Scored<'_>) -> Option<f64> {
     Metric::parse(metric_name)?.score(item)
 }

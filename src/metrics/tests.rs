@@ -232,6 +232,8 @@ fn every_available_name_is_computed_and_every_other_is_not() {
         assert_eq!(find(&name), Some(metric), "{name}");
         let scored = score(&name, &item);
         match metric.availability {
+            // A verdict is given, not computed.
+            Availability::Available if is_judged(&name) => assert_eq!(scored, None, "{name}"),
             Availability::Available => assert_eq!(scored, Some(1.0), "{name}"),
             Availability::Unavailable { .. } => assert_eq!(scored, None, "{name}"),
         }
@@ -291,7 +293,7 @@ fn retrieval_is_rated_only_where_something_was_searched() {
     let direct = answered(0, "x", &["x"]);
     let evaluation = evaluate_with(&names, std::slice::from_ref(&direct), &|_| Evidence {
         supporting: &supporting,
-        passages: None,
+        ..Evidence::default()
     });
     assert_eq!(evaluation.aggregate["mrr"], Value::Null);
     assert_eq!(evaluation.aggregate["mrr_n"], 0);
@@ -304,10 +306,40 @@ fn retrieval_is_rated_only_where_something_was_searched() {
     let evaluation = evaluate_with(&names, std::slice::from_ref(&rag), &|_| Evidence {
         supporting: &supporting,
         passages: Some(vec!["He left new York.", "Nothing"]),
+        ..Evidence::default()
     });
     assert_eq!(evaluation.aggregate["mrr"], 1.0);
     assert_eq!(evaluation.aggregate["answer_in_context"], 0.0);
     assert_eq!(evaluation.aggregate["context_recall"], 2.0 / 3.0);
+}
+
+#[test]
+fn a_verdict_that_was_not_given_is_in_no_mean() {
+    let names = strings(&["exact_match", "llm_judge"]);
+    let predictions: Vec<Prediction> = (0..4).map(|idx| answered(idx, "x", &["x"])).collect();
+    let given: Vec<GivenScores> = [Ok(1.0), Ok(0.0), Ok(1.0), Err("no".to_owned())]
+        .into_iter()
+        .map(|score| GivenScores::from([("llm_judge".to_owned(), score)]))
+        .collect();
+    let evaluation = evaluate_with(&names, &predictions, &|prediction| Evidence {
+        given: given.get(prediction.idx),
+        ..Evidence::default()
+    });
+    assert_eq!(evaluation.aggregate["llm_judge"], 2.0 / 3.0);
+    assert_eq!(evaluation.aggregate["llm_judge_n"], 3);
+    assert_eq!(evaluation.aggregate["llm_judge_failed"], 1);
+    assert_eq!(evaluation.computed, ["exact_match"]);
+    assert_eq!(
+        evaluation.uncomputed,
+        [(
+            "llm_judge".to_owned(),
+            "1 of 4 answers have no score: no".to_owned()
+        )]
+    );
+    assert!(!evaluation.per_item[3].1.contains_key("llm_judge"));
+    let nobody = evaluate(&names, &predictions);
+    assert_eq!(nobody.aggregate["llm_judge"], Value::Null);
+    assert!(nobody.uncomputed[0].1.contains("no judge was asked"));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! wait that the server asks for; what does not pass fails the batch, and the
 //! executor decides as for any other model.
 
+mod answers;
 mod body;
 mod openai;
 mod patience;
@@ -14,4 +15,5 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+pub use answers::AnswerCache;
 pub use openai::OpenAi;

@@ -11,6 +11,7 @@ use crate::domain::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, bounded, unbounded};
 use serde_json::{Value, json};
 use std::{
+    borrow::Cow,
     convert::Infallible,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::{Duration, Instant, SystemTime},
@@ -44,6 +45,8 @@ pub struct OpenAi {
     reached: AtomicBool,
     /// A prompt was completed since the model was loaded.
     answered: bool,
+    /// Requests at once.
+    concurrency: usize,
 }
 
 /// How a request ended.
@@ -93,7 +96,20 @@ impl OpenAi {
             dialect: Dialect::default(),
             reached: AtomicBool::new(false),
             answered: false,
+            concurrency: MOST_THREADS,
         }
+    }
+
+    /// The same, sending at most this many requests at once.
+    #[must_use]
+    pub fn with_concurrency(mut self, requests: usize) -> Self {
+        self.concurrency = requests.clamp(1, MOST_THREADS);
+        self
+    }
+
+    /// What decides the answers beside the request: the server and the model.
+    pub fn identity(&self) -> String {
+        self.place()
     }
 
     /// Prompts per batch, when the study leaves it to the program.
@@ -110,13 +126,26 @@ impl OpenAi {
     ) -> Ending {
         let start = Instant::now();
         let mut tries = 0;
+        let mut request = Cow::Borrowed(request);
+        let mut passages_cut = 0;
         loop {
             if called_off.try_recv() == Err(TryRecvError::Disconnected) {
                 return Ending::CalledOff;
             }
             let left = self.patience.total.saturating_sub(start.elapsed());
-            let trouble = match self.send(request, settings, left) {
-                Ok(generated) => return Ending::Done(generated),
+            let trouble = match self.send(&request, settings, left) {
+                Ok(generated) => {
+                    return Ending::Done(Generated {
+                        passages_cut,
+                        ..generated
+                    });
+                }
+                // Bounded by the passages. Only the server knows its window.
+                Err(Trouble::Overflow(_)) if !request.passages.is_empty() => {
+                    passages_cut += 1;
+                    request = Cow::Owned(request.without_last(1));
+                    continue;
+                }
                 // Bounded: each parameter is left out once.
                 Err(Trouble::Untaken(parameter)) => {
                     if self.dialect.leave_out(parameter) {
@@ -291,7 +320,7 @@ impl Generator for OpenAi {
         let this = &*self;
         std::thread::scope(|scope| {
             let (end, endings) = unbounded();
-            for _ in 0..requests.len().min(MOST_THREADS) {
+            for _ in 0..requests.len().min(this.concurrency) {
                 let (end, called_off, next) = (end.clone(), called_off.clone(), &next);
                 let asking = move || {
                     while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -366,7 +395,7 @@ impl Generator for OpenAi {
             "device": "remote",
             "base_url": self.server.url(),
             "has_key": self.server.has_key(),
-            "most_requests_at_once": MOST_THREADS,
+            "most_requests_at_once": self.concurrency,
         })
     }
 }
@@ -390,7 +419,7 @@ impl OpenAi {
                 ..
             } => Some(self.worn_out(&what, unreachable, wait, tries)),
             Trouble::Hopeless(hopeless) => Some(self.hopeless(&hopeless)),
-            Trouble::Prompt(what) => {
+            Trouble::Overflow(what) | Trouble::Prompt(what) => {
                 let message = format!("{}: {}", self.place(), self.server.quote(&what));
                 let failure = Failure::new(FailureClass::BadItem, message);
                 tell(GenerationEvent::Failed { idx, failure });

@@ -55,14 +55,25 @@ fn random() -> f64 {
 }
 
 /// How long the server asks to wait: `retry-after-ms`, or `retry-after` as
-/// seconds or as a date.
+/// seconds or as a date; else until the limit that is used up begins anew
+/// (`x-ratelimit-remaining-requests: 0` and `x-ratelimit-reset-requests: 1m2s`,
+/// and the same of `tokens`).
 pub fn asked_wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim());
     let number = |text: &str| text.parse::<f64>().ok().filter(|number| *number >= 0.0);
     if let Some(ms) = text("retry-after-ms").and_then(number) {
         return Duration::try_from_secs_f64(ms / 1000.0).ok();
     }
-    let after = text("retry-after")?;
+    let Some(after) = text("retry-after") else {
+        return ["requests", "tokens"]
+            .into_iter()
+            .filter(|what| {
+                let remaining = text(&format!("x-ratelimit-remaining-{what}"));
+                remaining.and_then(number).is_some_and(|left| left < 1.0)
+            })
+            .filter_map(|what| span(text(&format!("x-ratelimit-reset-{what}"))?))
+            .max();
+    };
     if let Some(seconds) = number(after) {
         return Duration::try_from_secs_f64(seconds).ok();
     }
@@ -71,4 +82,31 @@ pub fn asked_wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         .ok()?;
     let date = SystemTime::try_from(date).ok()?;
     Some(date.duration_since(now).unwrap_or(Duration::ZERO))
+}
+
+/// A time like `1m2.5s`, `20ms` or `6h0m0s`; a bare number is seconds.
+fn span(text: &str) -> Option<Duration> {
+    let mut seconds = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
+        let number: f64 = rest[..end].parse().ok()?;
+        let after = &rest[end..];
+        let unit = after
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(after.len());
+        seconds += number
+            * match &after[..unit] {
+                "ms" => 0.001,
+                "" | "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3_600.0,
+                "d" => 86_400.0,
+                _ => return None,
+            };
+        rest = &after[unit..];
+    }
+    Duration::try_from_secs_f64(seconds).ok()
 }

@@ -1,4 +1,4 @@
-use super::options::WorkerProgram;
+use super::{devices::LaneDevice, options::WorkerProgram};
 use crate::{
     domain::{
         Embedder, Encoders, Failure, FailureClass, ModelSpec, PairScorer, embedding_model,
@@ -29,7 +29,12 @@ pub struct StudyEncoders {
 
 impl StudyEncoders {
     /// No model yet. What workers print goes to `log`.
-    pub fn new(worker: &WorkerProgram, device: &str, bases: Vec<PathBuf>, log: &Path) -> Self {
+    pub fn new(
+        worker: &WorkerProgram,
+        device: &LaneDevice,
+        bases: Vec<PathBuf>,
+        log: &Path,
+    ) -> Self {
         let _ = (worker, device, log, LOAD_TIMEOUT, BATCH_TIMEOUT);
         Self {
             bases,

@@ -1,23 +1,28 @@
 use super::{
-    generation::{Asked, Generated, Generation, HEARTBEAT, failure_of},
+    dialogue,
+    generation::{Asked, Generated, Generation, HEARTBEAT, Round, failure_of},
+    judge::Judge,
+    lane::lock,
     lessons::Lessons,
     listener::Ears,
     message::Message,
     report::ExperimentReport,
     resources::Resources,
     retrieval::Shelf,
+    scoring::Scorer,
     signals::SignalState,
     supervisor::Supervisor,
 };
 use crate::{
+    agents::AgentPlan,
     artifacts::{
         ArtifactError, Durability, ErrorLog, ExperimentDir, Journal, Lease, Metadata,
         QuestionsFile, Results, State,
     },
     datasets::Dataset,
     domain::{
-        Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Passage, Phase,
-        Prediction, Question, Retrieved, RunSettings,
+        Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Phase,
+        Prediction, Question, RunSettings,
     },
     errortrace,
     execution::Ending,
@@ -28,21 +33,9 @@ use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
     ops::ControlFlow,
+    sync::{Mutex, TryLockError},
     time::{Duration, Instant},
 };
-
-/// Metrics that look at retrieved passages.
-const PASSAGE_METRICS: [&str; 6] = [
-    "answer_in_context",
-    "context_recall",
-    "recall",
-    "hit",
-    "mrr",
-    "ndcg",
-];
-
-/// By question: supporting ids, and the passages of its prompt.
-type Evidence<'a> = BTreeMap<usize, (&'a [String], Option<Vec<Passage>>)>;
 
 /// One experiment of a run, from claimed directory to results.
 pub struct ExperimentRun<'r, 'q> {
@@ -56,13 +49,18 @@ pub struct ExperimentRun<'r, 'q> {
     pub lease: Lease,
     pub supervisor: &'r mut Supervisor,
     pub resources: &'r mut Resources,
-    pub shelf: &'r mut Shelf,
-    pub lessons: &'r mut Lessons,
+    pub shelf: &'r Mutex<Shelf>,
+    pub lessons: &'r Mutex<Lessons>,
     pub inbox: &'r Receiver<Message>,
     pub signals: &'r SignalState,
     pub ears: &'r mut Ears<'q>,
     pub environment: &'r Value,
+    /// The study's judge, where it has one.
+    pub judge: Option<&'r mut Judge>,
 }
+
+/// A lane that waits for another's search looks again after this.
+const WAIT: Duration = Duration::from_millis(50);
 
 /// How an experiment ended, for the loop over them.
 pub enum Verdict {
@@ -77,7 +75,7 @@ pub enum Verdict {
 }
 
 /// What stopped an experiment outside of generation.
-enum Stop {
+pub(super) enum Stop {
     /// It fails; the study goes on.
     Fail(Failure),
     /// A signal came before anything was generated.
@@ -135,6 +133,12 @@ impl ExperimentRun<'_, '_> {
                 error: report.failure.as_ref().map(ToString::to_string),
                 seconds: report.seconds,
             });
+            // Whoever took it over meanwhile seals it himself.
+            if self.lease.check().is_ok()
+                && let Err(error) = self.dir.seal()
+            {
+                self.ears.remark(&format!("{}: {error}", self.spec.name));
+            }
         }
         verdict
     }
@@ -157,6 +161,7 @@ impl ExperimentRun<'_, '_> {
         state.failure_class = None;
         state.interrupted = false;
         state.metrics_requested.clone_from(&self.settings.metrics);
+        self.dir.unseal()?;
         self.write_metadata(None, &Map::new())?;
         self.dir.write_state(&state)?;
         Ok(state)
@@ -182,6 +187,7 @@ impl ExperimentRun<'_, '_> {
             total: questions.len(),
             answered: questions.len() - outstanding.len(),
             attempt: state.attempt,
+            device: Some(self.device.to_owned()),
         });
         state.total_questions = questions.len();
         state.predictions_complete = questions.len() - outstanding.len();
@@ -189,8 +195,17 @@ impl ExperimentRun<'_, '_> {
         if !outstanding.is_empty() {
             let mut journal = self.dir.open_journal(&self.lease)?;
             self.enter(state, Phase::Generating)?;
-            let asked = self.ask(&outstanding)?;
-            let generated = self.generate(state, asked, &questions, &mut best, &mut journal, start);
+            let generated = if AgentPlan::of(self.spec).is_single_step() {
+                let round = Round {
+                    asked: self.ask(&outstanding)?,
+                    decoding: self.spec.generation.clone(),
+                    inner: None,
+                };
+                self.generate(state, round, &questions, &mut best, &mut journal, start)
+            } else {
+                let (best, journal) = (&mut best, &mut journal);
+                self.converse(state, &outstanding, &questions, best, journal, start)?
+            };
             if let Some(error) = generated.taken_over {
                 return Ok(Verdict::TakenOver(error.to_string()));
             }
@@ -252,20 +267,7 @@ impl ExperimentRun<'_, '_> {
     ) -> Result<Verdict, Stop> {
         self.enter(state, Phase::ComputingMetrics)?;
         let predictions = records(questions, best);
-        let evidence = self.evidence(questions)?;
-        let evaluation =
-            metrics::evaluate_with(&self.settings.metrics, &predictions, &|prediction| {
-                let (supporting, passages) = evidence
-                    .get(&prediction.idx)
-                    .map_or((&[][..], None), |(supporting, passages)| {
-                        (*supporting, passages.as_ref())
-                    });
-                metrics::Evidence {
-                    supporting,
-                    passages: passages
-                        .map(|passages| passages.iter().map(|p| p.text.as_str()).collect()),
-                }
-            });
+        let evaluation = self.evaluate(questions, &predictions)?;
         for (idx, scores) in &evaluation.per_item {
             if let Some(prediction) = best.get_mut(idx) {
                 prediction.metrics.clone_from(scores);
@@ -283,7 +285,7 @@ impl ExperimentRun<'_, '_> {
             evaluation.aggregate.clone(),
             state.predictions_complete,
             duration,
-            self.result_metadata(),
+            about(self.spec),
         ))?;
         state.metrics_computed.clone_from(&evaluation.computed);
         let missing: Vec<_> = evaluation
@@ -311,7 +313,9 @@ impl ExperimentRun<'_, '_> {
         let mut said = String::new();
         self.resources
             .model(&self.spec.model, &mut |progress| {
-                if progress.file != said {
+                if let Some(progress) = progress
+                    && progress.file != said
+                {
                     said.clone_from(&progress.file);
                     ears.remark(&format!(
                         "{}: fetching {} ({} MB)",
@@ -331,37 +335,64 @@ impl ExperimentRun<'_, '_> {
             .map_err(|why| Stop::Fail(Failure::new(FailureClass::Permanent, why)))
     }
 
-    /// What metrics over retrieval need: the supporting ids of each question,
-    /// and for RAG the passages again where a metric looks at them.
-    fn evidence<'a>(&mut self, questions: &'a [Question]) -> Result<Evidence<'a>, Stop> {
-        let reads_passages = self.spec.retriever.is_some()
-            && self.settings.metrics.iter().any(|metric| {
-                let name = metric.split('@').next().unwrap_or(metric);
-                PASSAGE_METRICS.contains(&name)
-            });
-        let mut evidence = BTreeMap::new();
-        if reads_passages {
-            let all: Vec<&Question> = questions.iter().collect();
-            self.rank(&all)?;
+    fn evaluate(
+        &mut self,
+        questions: &[Question],
+        predictions: &[Prediction],
+    ) -> Result<metrics::Evaluation, Stop> {
+        let (lease, signals) = (&mut self.lease, self.signals);
+        let mut stopped = false;
+        let scored = Scorer {
+            shelf: self.shelf,
+            resources: self.resources,
+            judge: self.judge.as_deref_mut(),
         }
-        for question in questions {
-            let passages = if reads_passages {
-                Some(self.shelf.passages(self.spec, &question.question)?)
-            } else {
-                None
-            };
-            evidence.insert(question.idx, (question.supporting.as_slice(), passages));
+        .score(
+            Some(self.spec),
+            &self.settings.metrics,
+            questions,
+            predictions,
+            &mut || {
+                // A judge may take long; a lease that is lost all the same is
+                // seen at the next write.
+                let _ = lease.beat();
+                stopped = signals.received().is_some();
+                !stopped
+            },
+        );
+        lock(self.shelf).release_models();
+        if stopped {
+            return Err(Stop::Interrupted);
         }
-        Ok(evidence)
+        Ok(scored?)
     }
 
     /// The experiment's questions: what the dataset has now, which must agree
     /// with what was asked before.
     fn questions(&mut self, state: &State) -> Result<Vec<Question>, Stop> {
+        let (lease, ears) = (&mut self.lease, &mut *self.ears);
+        let mut beaten = Instant::now();
         let dataset = self
             .resources
-            .dataset(&self.spec.dataset, self.settings.num_questions)
-            .map_err(|error| Failure::new(FailureClass::Permanent, error.to_string()))?;
+            .fetch_dataset(
+                &self.spec.dataset,
+                self.settings.num_questions,
+                &mut |progress| {
+                    if let Some(progress) = progress.filter(|progress| progress.bytes == 0) {
+                        ears.remark(&format!(
+                            "dataset {}: fetching {} ({} MB)",
+                            self.spec.dataset.name,
+                            progress.file,
+                            progress.total / 1_000_000
+                        ));
+                    }
+                    if beaten.elapsed() >= HEARTBEAT {
+                        beaten = Instant::now();
+                        let _ = lease.beat();
+                    }
+                },
+            )
+            .map_err(|why| Failure::new(FailureClass::Permanent, why))?;
         if self.resources.is_news(&dataset) {
             for warning in dataset.warnings(self.settings.num_questions) {
                 self.ears.remark(&warning);
@@ -382,33 +413,48 @@ impl ExperimentRun<'_, '_> {
         Ok(dataset.questions.clone())
     }
 
-    /// Sees to it that passages are found for questions. Most of them were
-    /// found before the first experiment began.
-    fn rank(&mut self, questions: &[&Question]) -> Result<(), Stop> {
-        let questions: Vec<&str> = questions.iter().map(|q| q.question.as_str()).collect();
+    /// Sees to it that passages are found for queries. Those of most questions
+    /// were found before the first experiment began.
+    pub(super) fn rank(&mut self, queries: &[Query<'_>]) -> Result<(), Stop> {
         let (lease, ears, signals) = (&mut self.lease, &mut *self.ears, self.signals);
         let mut beaten = Instant::now();
-        let ranked = self
-            .shelf
-            .rank(self.spec, &questions, self.resources, &mut |remark| {
-                if let Some(remark) = remark {
-                    ears.remark(remark);
+        let mut remark = |remark: Option<&str>| {
+            if let Some(remark) = remark {
+                ears.remark(remark);
+            }
+            // As in `model`: a long search is no reason to be thought dead.
+            if beaten.elapsed() >= HEARTBEAT {
+                beaten = Instant::now();
+                let _ = lease.beat();
+            }
+            match signals.is_stopping() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let mut shelf = loop {
+            match self.shelf.try_lock() {
+                Ok(shelf) => break shelf,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                // Another lane searches.
+                Err(TryLockError::WouldBlock) => {
+                    if remark(None).is_break() {
+                        return Err(Stop::Interrupted);
+                    }
+                    std::thread::sleep(WAIT);
                 }
-                // As in `model`: a long search is no reason to be thought dead.
-                if beaten.elapsed() >= HEARTBEAT {
-                    beaten = Instant::now();
-                    let _ = lease.beat();
-                }
-                match signals.received() {
-                    Some(_) => ControlFlow::Break(()),
-                    None => ControlFlow::Continue(()),
-                }
-            });
-        self.shelf.release_models();
-        if self.signals.received().is_some() {
+            }
+        };
+        let ranked = shelf.rank(self.spec, queries, self.resources, &mut remark);
+        if signals.is_stopping() {
             return Err(Stop::Interrupted);
         }
         ranked.map_err(Stop::from)
+    }
+
+    /// The passages for a query that was ranked.
+    pub(super) fn passages(&self, query: Query<'_>) -> Result<Vec<Passage>, Stop> {
+        Ok(lock(self.shelf).passages(self.spec, query)?)
     }
 
     /// Retrieves passages and renders prompts.
@@ -417,48 +463,43 @@ impl ExperimentRun<'_, '_> {
         outstanding: &[&'a Question],
     ) -> Result<BTreeMap<usize, Asked<'a>>, Stop> {
         let mut asked = BTreeMap::new();
-        self.rank(outstanding)?;
-        for question in outstanding {
-            if self.signals.received().is_some() {
+        let queries: Vec<Query<'_>> = outstanding
+            .iter()
+            .map(|question| Query::plain(&question.question))
+            .collect();
+        self.rank(&queries)?;
+        lock(self.shelf).release_models();
+        for (question, query) in outstanding.iter().zip(queries) {
+            if self.signals.is_stopping() {
                 return Err(Stop::Interrupted);
             }
-            let passages = self.shelf.passages(self.spec, &question.question)?;
+            let passages = self.passages(query)?;
             let rendered = prompts::render(&self.spec.prompt, &question.question, &passages);
-            let retrieved = passages
-                .into_iter()
-                .map(|passage| Retrieved {
-                    id: passage.id,
-                    score: passage.score,
-                })
-                .collect();
+            let retrieved = dialogue::retrieved(&passages);
             let request = GenerationRequest {
                 idx: question.idx,
                 system: rendered.system,
                 prompt: rendered.text,
                 raw: false,
+                passages: rendered.passages,
             };
-            asked.insert(
-                question.idx,
-                Asked {
-                    question,
-                    request,
-                    retrieved,
-                },
-            );
+            asked.insert(question.idx, Asked::once(question, request, retrieved));
         }
         Ok(asked)
     }
 
-    fn generate<'a>(
+    /// Puts prompts to the model.
+    pub(super) fn generate<'a>(
         &mut self,
         state: &State,
-        asked: BTreeMap<usize, Asked<'a>>,
+        round: Round<'a>,
         questions: &'a [Question],
         best: &mut BTreeMap<usize, Prediction>,
         journal: &mut Journal,
         start: Instant,
     ) -> Generated {
-        let longest = asked
+        let longest = round
+            .asked
             .values()
             .map(|asked| asked.request.prompt.len())
             .max()
@@ -475,15 +516,14 @@ impl ExperimentRun<'_, '_> {
             supervisor: self.supervisor,
             inbox: self.inbox,
             ears: self.ears,
-            asked,
+            round,
             questions,
             best,
             attempt: state.attempt,
-            learned: self.lessons.recall(self.spec, self.device, longest),
+            learned: lock(self.lessons).recall(self.spec, self.device, longest),
         }
         .run();
-        self.lessons
-            .learn(self.spec, self.device, longest, generated.learned);
+        lock(self.lessons).learn(self.spec, self.device, longest, generated.learned);
         generated
     }
 
@@ -591,22 +631,6 @@ impl ExperimentRun<'_, '_> {
         self.dir.write_metadata(&metadata)
     }
 
-    fn result_metadata(&self) -> Map<String, Value> {
-        let spec = self.spec;
-        Map::from_iter([
-            ("type".to_owned(), json!(spec.kind)),
-            ("model".to_owned(), json!(spec.model.to_string())),
-            ("quantization".to_owned(), json!(spec.quantization)),
-            ("prompt".to_owned(), json!(spec.prompt.name)),
-            ("dataset".to_owned(), json!(spec.dataset.name)),
-            (
-                "retriever".to_owned(),
-                json!(spec.retriever.as_ref().map(|retriever| &retriever.name)),
-            ),
-            ("top_k".to_owned(), json!(spec.top_k)),
-        ])
-    }
-
     fn artifact_failed(&self, error: &ArtifactError) -> Verdict {
         match error {
             ArtifactError::LeaseLost { .. } => Verdict::TakenOver(error.to_string()),
@@ -627,6 +651,22 @@ impl ExperimentRun<'_, '_> {
             seconds: start.elapsed().as_secs_f64(),
         }
     }
+}
+
+/// What `results.json` says an experiment is.
+pub fn about(spec: &ExperimentSpec) -> Map<String, Value> {
+    Map::from_iter([
+        ("type".to_owned(), json!(spec.kind)),
+        ("model".to_owned(), json!(spec.model.to_string())),
+        ("quantization".to_owned(), json!(spec.quantization)),
+        ("prompt".to_owned(), json!(spec.prompt.name)),
+        ("dataset".to_owned(), json!(spec.dataset.name)),
+        (
+            "retriever".to_owned(),
+            json!(spec.retriever.as_ref().map(|retriever| &retriever.name)),
+        ),
+        ("top_k".to_owned(), json!(spec.top_k)),
+    ])
 }
 
 fn stored_questions(dir: &ExperimentDir) -> Result<Option<QuestionsFile>, ArtifactError> {

@@ -33,17 +33,31 @@ impl Gpus {
         })
     }
 
-    /// Bytes in use, per GPU.
-    pub fn used(&self) -> Vec<u64> {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        let count = self.nvml.as_ref().map(|nvml| nvml.device_count());
+        count.and_then(Result::ok).unwrap_or(0) as usize
+    }
+
+    /// Bytes in use, per GPU; of `only` this one, where another lane's worker
+    /// may be busy on the rest.
+    pub fn used(&self, only: Option<&str>) -> Vec<u64> {
         let Some(nvml) = &self.nvml else {
             return Vec::new();
         };
+        let memory = |device: Result<nvml_wrapper::Device<'_>, _>| {
+            device
+                .and_then(|device| device.memory_info())
+                .map_or(0, |memory| memory.used)
+        };
+        if let Some(name) = only {
+            return vec![memory(match name.parse() {
+                Ok(index) => nvml.device_by_index(index),
+                Err(_) => nvml.device_by_uuid(name),
+            })];
+        }
         (0..nvml.device_count().unwrap_or(0))
-            .map(|index| {
-                nvml.device_by_index(index)
-                    .and_then(|device| device.memory_info())
-                    .map_or(0, |memory| memory.used)
-            })
+            .map(|index| memory(nvml.device_by_index(index)))
             .collect()
     }
 
@@ -60,12 +74,17 @@ impl Gpus {
     ///
     /// # Errors
     /// The bytes in use above `before` when they do not come back in time.
-    pub fn wait_until_released(&self, pid: u32, before: &[u64]) -> Result<(), u64> {
+    pub fn wait_until_released(
+        &self,
+        pid: u32,
+        before: &[u64],
+        only: Option<&str>,
+    ) -> Result<(), u64> {
         if self.nvml.is_none() {
             return Ok(());
         }
         let began = Instant::now();
-        let mut last = self.excess(before);
+        let mut last = self.excess(before, only);
         let mut fell = began;
         loop {
             let is_listed = self.lists(pid);
@@ -76,7 +95,7 @@ impl Gpus {
                 return Err(last);
             }
             thread::sleep(POLL);
-            let now = self.excess(before);
+            let now = self.excess(before, only);
             if now < last {
                 fell = Instant::now();
             }
@@ -84,9 +103,9 @@ impl Gpus {
         }
     }
 
-    /// Bytes in use above `before` and the margin, over all GPUs.
-    fn excess(&self, before: &[u64]) -> u64 {
-        self.used()
+    /// Bytes in use above `before` and the margin.
+    fn excess(&self, before: &[u64], only: Option<&str>) -> u64 {
+        self.used(only)
             .into_iter()
             .enumerate()
             .map(|(gpu, used)| {
@@ -198,7 +217,7 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, proce
     fn the_next_worker_waits_until_the_driver_has_all_memory_back() {
         let driver = Driver::new();
         driver.says(GIB, 0);
-        let before = driver.gpus.used();
+        let before = driver.gpus.used(None);
         assert_eq!(before, [GIB]);
         assert_eq!(driver.gpus.total(0), Some(16 * GIB));
         driver.says(9 * GIB, WORKER);
@@ -212,7 +231,10 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, proce
             says(&dir, GIB + MARGIN / 2, 0);
             freed
         });
-        assert_eq!(driver.gpus.wait_until_released(WORKER, &before), Ok(()));
+        assert_eq!(
+            driver.gpus.wait_until_released(WORKER, &before, None),
+            Ok(())
+        );
         let returned = Instant::now();
         assert!(returned >= teardown.join().unwrap());
     }
@@ -221,10 +243,13 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, proce
     fn memory_that_others_took_meanwhile_is_not_waited_for_without_end() {
         let driver = Driver::new();
         driver.says(GIB, 0);
-        let before = driver.gpus.used();
+        let before = driver.gpus.used(None);
         driver.says(9 * GIB, 99);
         let began = Instant::now();
-        assert_eq!(driver.gpus.wait_until_released(WORKER, &before), Ok(()));
+        assert_eq!(
+            driver.gpus.wait_until_released(WORKER, &before, None),
+            Ok(())
+        );
         assert!(began.elapsed() >= SETTLED);
         assert!(began.elapsed() < LIMIT);
     }
@@ -232,7 +257,7 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, proce
     #[test]
     fn without_the_library_nothing_is_waited_for() {
         let gpus = Gpus { nvml: None };
-        assert_eq!(gpus.used(), Vec::<u64>::new());
-        assert_eq!(gpus.wait_until_released(WORKER, &[]), Ok(()));
+        assert_eq!(gpus.used(None), Vec::<u64>::new());
+        assert_eq!(gpus.wait_until_released(WORKER, &[], None), Ok(()));
     }
 }

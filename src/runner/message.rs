@@ -1,12 +1,12 @@
 use crate::worker::WorkerMessage;
 
-/// The one channel of a run.
+/// The one channel of a lane.
 #[derive(Debug)]
 pub enum Message {
     /// A worker said something.
     Worker(WorkerMessage),
-    /// SIGINT, SIGTERM or SIGHUP arrived.
-    Signal,
+    /// A signal arrived, or another lane can not go on.
+    Stop,
 }
 
 impl From<WorkerMessage> for Message {

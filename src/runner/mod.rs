@@ -1,15 +1,24 @@
-//! The study loop: takes the experiments of a study one after another, drives
+//! The study loop: hands the experiments of a study out to devices, drives
 //! each through the executor, and keeps what comes out.
 //!
-//! [`StudyRun`] owns the loop over experiments, [`plan`] says beforehand what
-//! it would do to each, `generation` performs the executor's effects, and
-//! `supervisor` keeps the worker. Everything that happens comes through one
-//! channel: replies of the worker and signals; time is what passes between.
+//! [`StudyRun`] has a lane per device, each on a thread of its own: a slow or
+//! dead device holds nobody else. `schedule` decides, as a pure function of
+//! what was handed out, which lane runs what next; [`plan`] says beforehand
+//! what would happen to each experiment. In a lane, `generation` performs the
+//! executor's effects and `supervisor` keeps the worker. Everything that
+//! happens to a lane comes through one channel: replies of the worker and the
+//! wish to stop; time is what passes between.
 
+mod conversation;
+mod costs;
+mod devices;
+mod dialogue;
 mod encoders;
 mod experiment;
 mod generation;
 mod gpu;
+mod judge;
+mod lane;
 mod lessons;
 mod listener;
 mod memory;
@@ -17,9 +26,12 @@ mod message;
 mod options;
 mod plan;
 mod report;
+mod rescoring;
 mod resources;
 #[cfg_attr(not(feature = "index"), path = "no_retrieval.rs")]
 mod retrieval;
+mod schedule;
+mod scoring;
 mod signals;
 mod study_run;
 mod supervisor;
@@ -27,11 +39,22 @@ mod supervisor;
 mod tokens;
 
 pub use encoders::{StudyEncoders, fetch_encoder};
+mod tables;
+mod verification;
+
+pub use devices::{DeviceError, LaneDevice, Machine};
+
+pub use judge::Judge;
 pub use listener::Listener;
 pub use memory::{device_memory, gguf_in_memory, weights_in_memory};
 pub use options::{RunOptions, WorkerProgram};
 pub use plan::{Action, Plan, PlannedExperiment, plan};
 pub use report::{ExperimentReport, RunReport};
+pub use rescoring::{RescoreError, Rescored, rescore, rewrite_tables};
 pub use resources::{ProgramCatalog, Resources};
 pub use retrieval::Shelf;
+pub use schedule::{Cell, Schedule, Seen, Turn};
+pub use scoring::Scorer;
 pub use study_run::{RunError, StudyRun};
+pub use tables::render_tables;
+pub use verification::{Finding, Verification, verify};

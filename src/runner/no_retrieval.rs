@@ -1,7 +1,10 @@
 //! What stands in for retrieval where it was left out of the build.
 
 use super::resources::Resources;
-use crate::domain::{Encoders, ExperimentSpec, Failure, FailureClass, Passage, RetrieverSpec};
+use crate::{
+    domain::{Encoders, ExperimentSpec, Failure, FailureClass, Passage, RetrieverSpec},
+    index::Query,
+};
 use std::{ops::ControlFlow, path::PathBuf};
 
 /// Hears remarks; `Break` stops what is being built or searched.
@@ -12,7 +15,11 @@ pub struct Shelf;
 
 impl Shelf {
     /// A shelf without an index, for good.
-    pub fn new(_place: PathBuf, _specs: &[ExperimentSpec], _encoders: Box<dyn Encoders>) -> Self {
+    pub fn new(
+        _place: PathBuf,
+        _specs: &[ExperimentSpec],
+        _encoders: Box<dyn Encoders + Send>,
+    ) -> Self {
         Self
     }
 
@@ -39,7 +46,7 @@ impl Shelf {
     pub fn rank(
         &mut self,
         spec: &ExperimentSpec,
-        _questions: &[&str],
+        _queries: &[Query<'_>],
         resources: &Resources,
         remark: &mut Remark<'_>,
     ) -> Result<(), Failure> {
@@ -56,7 +63,7 @@ impl Shelf {
     pub fn passages(
         &self,
         _spec: &ExperimentSpec,
-        _question: &str,
+        _query: Query<'_>,
     ) -> Result<Vec<Passage>, Failure> {
         Ok(Vec::new())
     }

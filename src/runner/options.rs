@@ -1,3 +1,4 @@
+use super::devices::LaneDevice;
 use std::{path::PathBuf, time::Duration};
 
 /// The program that serves as a worker.
@@ -17,8 +18,8 @@ pub struct RunOptions {
     pub force: bool,
     /// End after the first experiment that fails.
     pub fail_fast: bool,
-    /// `cpu`, `cuda`, `cuda:N` or `auto`.
-    pub device: String,
+    /// One lane of work for each.
+    pub devices: Vec<LaneDevice>,
     /// Time limit per experiment; wins over the study's.
     pub timeout: Option<Duration>,
     /// How to start a worker.

@@ -12,10 +12,10 @@ use crate::{
 #[cfg(not(feature = "inference"))]
 use std::sync::Arc;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeSet, HashMap},
     ops::ControlFlow,
     path::PathBuf,
-    rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -31,7 +31,6 @@ pub type Remark<'a> = dyn FnMut(Option<&str>) -> ControlFlow<()> + 'a;
 struct Search {
     /// The retriever, without its name.
     retriever: String,
-    transform: Option<String>,
     reranker: Option<String>,
     /// Passages that are looked at; more are looked at when more are wanted.
     depth: usize,
@@ -41,9 +40,16 @@ impl Search {
     fn of(spec: &ExperimentSpec, retriever: &RetrieverSpec) -> Self {
         Self {
             retriever: key(retriever),
-            transform: text(spec, "query_transform", None),
-            reranker: text(spec, "reranker", Some("model")),
+            reranker: reranker(spec),
             depth: length(spec).max(DEPTH),
+        }
+    }
+
+    /// The question counts where a reranker reads it.
+    fn key(&self, query: &Query<'_>) -> String {
+        match self.reranker.is_some() && query.question != query.text {
+            true => format!("{}\0{}", query.text, query.question),
+            false => query.text.to_owned(),
         }
     }
 }
@@ -57,12 +63,9 @@ fn key(retriever: &RetrieverSpec) -> String {
     serde_json::to_string(&nameless).unwrap_or_default()
 }
 
-fn text(spec: &ExperimentSpec, option: &str, below: Option<&str>) -> Option<String> {
-    let mut value = spec.options.get(option)?;
-    if let Some(key) = below {
-        value = value.get(key)?;
-    }
-    value.as_str().map(str::to_owned)
+fn reranker(spec: &ExperimentSpec) -> Option<String> {
+    let model = spec.options.get("reranker")?.get("model")?;
+    model.as_str().map(str::to_owned)
 }
 
 /// Passages that a reranker gets to see; without one, those of the prompt.
@@ -74,21 +77,22 @@ fn candidates(spec: &ExperimentSpec) -> usize {
 
 /// Passages that a ranking must have.
 fn length(spec: &ExperimentSpec) -> usize {
-    match spec.options.contains_key("reranker") {
-        true => candidates(spec),
-        false => spec.top_k.unwrap_or(0),
+    match reranker(spec) {
+        Some(_) => candidates(spec),
+        None => spec.top_k.unwrap_or(0),
     }
 }
 
 /// Open indexes and what they found: a grid asks each question of the same
 /// index again and again.
 ///
-/// Indexes live below the directory `cache`, shared by all studies.
+/// Indexes live below the directory `place`, shared by all studies. All lanes
+/// of a run share one shelf.
 pub struct Shelf {
     place: PathBuf,
     cache: Option<Cache>,
-    encoders: Box<dyn Encoders>,
-    open: HashMap<String, Result<Rc<Index>, Failure>>,
+    encoders: Box<dyn Encoders + Send>,
+    open: HashMap<String, Result<Arc<Index>, Failure>>,
     found: HashMap<Search, HashMap<String, Ranking>>,
     /// Searches that failed: hundreds of experiments do not try again.
     failed: HashMap<Search, Failure>,
@@ -99,7 +103,11 @@ pub struct Shelf {
 impl Shelf {
     /// A shelf without an index yet, for these experiments. Models come from
     /// `encoders`.
-    pub fn new(place: PathBuf, specs: &[ExperimentSpec], encoders: Box<dyn Encoders>) -> Self {
+    pub fn new(
+        place: PathBuf,
+        specs: &[ExperimentSpec],
+        encoders: Box<dyn Encoders + Send>,
+    ) -> Self {
         let mut longest: HashMap<Search, usize> = HashMap::new();
         for spec in specs {
             if let Some(retriever) = &spec.retriever {
@@ -139,7 +147,7 @@ impl Shelf {
         retriever: &RetrieverSpec,
         resources: &Resources,
         remark: &mut Remark<'_>,
-    ) -> Result<Rc<Index>, Failure> {
+    ) -> Result<Arc<Index>, Failure> {
         let key = key(retriever);
         if let Some(known) = self.open.get(&key) {
             return known.clone();
@@ -153,7 +161,13 @@ impl Shelf {
             }
         }
         let mut resolved = retriever.clone();
-        resolved.corpus = resources.resolve(&retriever.corpus).display().to_string();
+        match corpus(&retriever.corpus, resources, remark) {
+            Ok(path) => resolved.corpus = path.display().to_string(),
+            Err(failure) => {
+                self.open.insert(key, Err(failure.clone()));
+                return Err(failure);
+            }
+        }
         let opened = self.open_index(&resolved, &retriever.corpus, resources, remark);
         let opened = match opened {
             // Not an answer: the next run goes on with it.
@@ -162,7 +176,7 @@ impl Shelf {
             Ok(index) => {
                 // What only `index list` shows is no reason to fail.
                 let _ = Shelves::new(&self.place).remember(&resolved, &index);
-                Ok(Rc::new(index))
+                Ok(Arc::new(index))
             }
         };
         self.open.insert(key, opened.clone());
@@ -209,16 +223,15 @@ impl Shelf {
         )
     }
 
-    /// Makes the rankings of questions that experiments like this one will ask
-    /// for, all at once, as far as they are not there. `remark` hears how that
-    /// goes on.
+    /// Makes the rankings that experiments like this one will ask for, all at
+    /// once, as far as they are not there. `remark` hears how that goes on.
     ///
     /// # Errors
     /// As [`Self::prepare`], and when the search itself fails.
     pub fn rank(
         &mut self,
         spec: &ExperimentSpec,
-        questions: &[&str],
+        queries: &[Query<'_>],
         resources: &Resources,
         remark: &mut Remark<'_>,
     ) -> Result<(), Failure> {
@@ -227,10 +240,10 @@ impl Shelf {
         };
         let search = Search::of(spec, retriever);
         let found = self.found.get(&search);
-        let missing: BTreeMap<&str, ()> = questions
+        let missing: BTreeSet<Query<'_>> = queries
             .iter()
-            .filter(|question| found.is_none_or(|found| !found.contains_key(**question)))
-            .map(|question| (*question, ()))
+            .filter(|query| found.is_none_or(|found| !found.contains_key(&search.key(query))))
+            .copied()
             .collect();
         if missing.is_empty() {
             return Ok(());
@@ -239,24 +252,16 @@ impl Shelf {
             return Err(failure.clone());
         }
         let index = self.index(retriever, resources, remark)?;
-        let queries: Vec<Query> = missing
-            .keys()
-            .map(|question| Query::plain(question))
-            .collect();
+        let missing: Vec<Query<'_>> = missing.into_iter().collect();
+        let longest = self.longest.get(&search).copied().unwrap_or_default();
         let wanted = Wanted {
-            limit: self
-                .longest
-                .get(&search)
-                .copied()
-                .unwrap_or_default()
-                .max(length(spec)),
+            limit: longest.max(length(spec)),
             reranker: search.reranker.clone(),
-            transform: search.transform.clone(),
         };
         let mut last = Instant::now();
         let rankings = index::rank(
             &index,
-            &queries,
+            &missing,
             &wanted,
             &mut *self.encoders,
             self.cache.as_ref(),
@@ -268,7 +273,7 @@ impl Shelf {
                 remark(Some(&format!(
                     "{}: passages for {done} of {} questions",
                     retriever.name,
-                    queries.len()
+                    missing.len()
                 )))
             },
         );
@@ -283,26 +288,28 @@ impl Shelf {
                 return Err(failure);
             }
         };
+        let keys: Vec<String> = missing.iter().map(|query| search.key(query)).collect();
         let found = self.found.entry(search).or_default();
-        for (query, ranking) in queries.into_iter().zip(rankings) {
-            found.insert(query.question, ranking);
-        }
+        found.extend(keys.into_iter().zip(rankings));
         Ok(())
     }
 
-    /// The passages for a question that was ranked, best first, at most the
+    /// The passages for a query that was ranked, best first, at most the
     /// experiment's `top_k`; none for an experiment without retrieval.
     ///
     /// # Errors
     /// When the index can not be read.
-    pub fn passages(&self, spec: &ExperimentSpec, question: &str) -> Result<Vec<Passage>, Failure> {
+    pub fn passages(
+        &self,
+        spec: &ExperimentSpec,
+        query: Query<'_>,
+    ) -> Result<Vec<Passage>, Failure> {
         let (Some(retriever), Some(top_k)) = (&spec.retriever, spec.top_k) else {
             return Ok(Vec::new());
         };
-        let ranking = self
-            .found
-            .get(&Search::of(spec, retriever))
-            .and_then(|found| found.get(question));
+        let search = Search::of(spec, retriever);
+        let found = self.found.get(&search);
+        let ranking = found.and_then(|found| found.get(&search.key(&query)));
         let index = self.open.get(&key(retriever));
         let (Some(ranking), Some(Ok(index))) = (ranking, index) else {
             return Err(Failure::new(
@@ -319,6 +326,26 @@ impl Shelf {
     pub fn release_models(&mut self) {
         self.encoders.release();
     }
+}
+
+/// Where a corpus is, downloaded where it is one of the hub.
+fn corpus(name: &str, resources: &Resources, remark: &mut Remark<'_>) -> Result<PathBuf, Failure> {
+    let found = resources.corpus(name, &mut |progress| {
+        let begun = progress.filter(|progress| progress.bytes == 0);
+        let words = begun.map(|progress| {
+            format!(
+                "corpus {name}: fetching {} ({} MB)",
+                progress.file,
+                progress.total / 1_000_000
+            )
+        });
+        // A download can not be stopped here; the next step can.
+        let _ = remark(words.as_deref());
+    });
+    found.map_err(|why| {
+        let message = format!("corpus '{name}': {why}");
+        Failure::new(FailureClass::Permanent, message)
+    })
 }
 
 /// What a build says of itself, and whether that can not wait.

@@ -1,38 +1,40 @@
 use super::{
+    costs,
     encoders::StudyEncoders,
-    experiment::{ExperimentRun, Verdict, changed_question},
-    generation::failure_of,
+    lane::{Lane, lock},
     lessons::Lessons,
-    listener::{Ears, Listener},
-    message::Message,
+    listener::{Audience, Hear, Listener},
     options::RunOptions,
     plan::{Action, look},
-    report::{ExperimentReport, RunReport},
+    report::RunReport,
     resources::Resources,
     retrieval::Shelf,
-    signals,
-    supervisor::Supervisor,
+    schedule::{Schedule, Seen, Turn},
+    signals::{self, SignalHub},
+    tables,
 };
 use crate::{
-    artifacts::{
-        ArtifactError, Claim, ExperimentDir, LeaseOptions, ResultRow, StudyDir, SummaryEntry, now,
-    },
-    datasets::Dataset,
-    domain::{Encoders, Event, ExperimentSpec, Failure, FailureClass, Phase},
+    artifacts::{ArtifactError, StudyDir, now},
+    domain::{Event, ExperimentSpec, FailureClass, Phase},
+    hub::FetchProgress,
+    index::Query,
     study::Study,
 };
-use crossbeam_channel::Receiver;
-use serde_json::{Map, Value, json};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap, HashSet},
     ops::ControlFlow,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 /// Tables of the whole study are rendered at most this often while it runs.
 const SUMMARY_EVERY: Duration = Duration::from_secs(60);
+
+/// A lane without work looks this often whether there is some.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Why a run could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -47,28 +49,33 @@ pub enum RunError {
 
 /// A run over the experiments of a study.
 pub struct StudyRun<'a> {
-    study: &'a Study,
-    experiments: &'a [ExperimentSpec],
-    dir: &'a StudyDir,
-    options: &'a RunOptions,
-    resources: &'a mut Resources,
-    supervisor: Supervisor,
-    shelf: Shelf,
-    lessons: Lessons,
-    inbox: Receiver<Message>,
-    signals: signals::SignalState,
-    ears: Ears<'a>,
-    environment: Value,
-    report: RunReport,
-    start: Instant,
-    /// The same as a timestamp of artifacts.
-    began: String,
-    summarised: Instant,
+    shared: Shared<'a>,
 }
 
-enum Next {
-    Go,
-    Stop,
+/// What the lanes of a run have in common.
+pub struct Shared<'a> {
+    pub study: &'a Study,
+    pub experiments: &'a [ExperimentSpec],
+    pub dir: &'a StudyDir,
+    pub options: &'a RunOptions,
+    pub resources: &'a Resources,
+    pub hub: SignalHub,
+    pub audience: Mutex<Audience<'a>>,
+    pub lessons: Mutex<Lessons>,
+    /// Finds passages for all lanes.
+    pub shelf: Mutex<Shelf>,
+    pub report: Mutex<RunReport>,
+    /// When the run began, as a timestamp of artifacts.
+    pub began: String,
+    schedule: Mutex<Schedule>,
+    /// The cells of a searched grid that were tried.
+    tried: Mutex<BTreeSet<usize>>,
+    /// Something about the schedule changed.
+    changed: Condvar,
+    /// No lane begins another experiment.
+    is_closed: AtomicBool,
+    start: Instant,
+    summarised: Mutex<Instant>,
 }
 
 impl<'a> StudyRun<'a> {
@@ -81,165 +88,303 @@ impl<'a> StudyRun<'a> {
         experiments: &'a [ExperimentSpec],
         dir: &'a StudyDir,
         options: &'a RunOptions,
-        resources: &'a mut Resources,
+        resources: &'a Resources,
         listener: &'a mut dyn Listener,
     ) -> Result<Self, RunError> {
-        let (tell, inbox) = crossbeam_channel::unbounded();
-        let signals = signals::listen(tell.clone()).map_err(RunError::Signals)?;
-        let supervisor = Supervisor::new(
-            options.worker.clone(),
-            options.device.clone(),
-            tell,
-            signals.clone(),
-        );
+        let hub = signals::listen().map_err(RunError::Signals)?;
         let manifest = dir.read_manifest().ok().flatten();
+        let cells = costs::cells(study, experiments, dir, options.force);
+        let (withheld, tried) = search_begins(study, experiments, dir);
         Ok(Self {
-            study,
-            experiments,
-            dir,
-            options,
-            resources,
-            supervisor,
-            shelf: Shelf::new(options.cache.clone(), experiments, encoders(options, dir)),
-            lessons: Lessons::from_value(
-                manifest
-                    .as_ref()
-                    .and_then(|manifest| manifest.get("batch_sizes")),
-            ),
-            inbox,
-            signals,
-            ears: Ears {
-                listener,
-                log: Some(dir.events()?),
+            shared: Shared {
+                study,
+                experiments,
+                dir,
+                options,
+                resources,
+                hub,
+                audience: Audience::new(listener, dir.events()?),
+                lessons: Mutex::new(Lessons::from_value(
+                    manifest
+                        .as_ref()
+                        .and_then(|manifest| manifest.get("batch_sizes")),
+                )),
+                shelf: Mutex::new(Shelf::new(
+                    options.cache.clone(),
+                    experiments,
+                    Box::new(StudyEncoders::new(
+                        &options.worker,
+                        &options.devices[0],
+                        options.bases.clone(),
+                        &dir.path().join("encoders.log"),
+                    )),
+                )),
+                report: Mutex::new(RunReport {
+                    selected: to_run(study, experiments),
+                    ..RunReport::default()
+                }),
+                began: now(),
+                schedule: Mutex::new(Schedule::with_withheld(
+                    cells,
+                    options.devices.len(),
+                    &withheld,
+                )),
+                tried: Mutex::new(tried),
+                changed: Condvar::new(),
+                is_closed: AtomicBool::new(false),
+                start: Instant::now(),
+                summarised: Mutex::new(Instant::now()),
             },
-            environment: environment(options),
-            report: RunReport {
-                selected: experiments.len(),
-                ..RunReport::default()
-            },
-            start: Instant::now(),
-            began: now(),
-            summarised: Instant::now(),
         })
     }
 
     /// Runs every experiment that is to be run, and leaves the tables of the
     /// study behind.
-    pub fn run(mut self) -> RunReport {
-        let done = self
+    pub fn run(self) -> RunReport {
+        let Self { shared } = self;
+        let done = shared
             .experiments
             .iter()
-            .filter(|spec| self.is_complete(spec))
+            .filter(|spec| shared.is_complete(spec))
             .count();
-        self.ears.hear(&Event::StudyStarted {
-            study: self.study.name.clone(),
-            experiments: self.experiments.len(),
+        if let Err(error) = shared.dir.unseal() {
+            shared.audience.remark(&error.to_string());
+        }
+        shared.audience.hear(&Event::StudyStarted {
+            study: shared.study.name.clone(),
+            experiments: shared.experiments.len(),
             complete: done,
         });
-        let mut held = Vec::new();
-        let all: Vec<_> = self.experiments.iter().collect();
-        let mut stopped = matches!(self.retrieve(), Next::Stop);
-        for spec in all {
-            if stopped {
-                break;
-            }
-            if let Next::Stop = self.one(spec, Some(&mut held)) {
-                stopped = true;
-                break;
-            }
-        }
-        // What another run held when its turn came may be free by now.
-        if !stopped {
-            for spec in held {
-                if let Next::Stop = self.one(spec, None) {
-                    break;
+        shared.retrieve(&mut resources.clone());
+        std::thread::scope(|scope| {
+            let mut lanes = Vec::new();
+            for number in 0..shared.options.devices.len() {
+                let (shared, resources) = (&shared, shared.resources.clone());
+                let lane = std::thread::Builder::new()
+                    .name(format!("lane-{number}"))
+                    .spawn_scoped(scope, move || {
+                        let _left = Left { shared, number };
+                        Lane::new(shared, number, resources).run();
+                    });
+                match lane {
+                    Ok(lane) => lanes.push(lane),
+                    Err(error) => {
+                        let device = &shared.options.devices[number].name;
+                        shared
+                            .audience
+                            .remark(&format!("{device} is not used: no thread for it: {error}"));
+                        lock(&shared.schedule).retire(number);
+                    }
                 }
             }
-        }
-        self.supervisor.end_worker();
-        self.report.loads = self.supervisor.loads;
-        self.report.seconds = self.start.elapsed().as_secs_f64();
-        self.summarise();
-        self.ears.hear(&Event::StudyFinished {
-            study: self.study.name.clone(),
-            complete: self.report.complete(),
-            failed: self.report.failed(),
-            left: self.report.left(),
-            seconds: self.report.seconds,
+            for lane in lanes {
+                // A lane that panicked has said so, and the report knows.
+                let _ = lane.join();
+            }
         });
-        self.report
+        shared.finish()
     }
+}
 
+/// However a lane ends, nobody waits for it.
+struct Left<'s, 'a> {
+    shared: &'s Shared<'a>,
+    number: usize,
+}
+
+impl Drop for Left<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            lock(&self.shared.report).bug = true;
+        }
+        lock(&self.shared.schedule).retire(self.number);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared<'_> {
     /// Builds what indexes are missing and finds the passages for the whole
     /// grid, each search once, before the first experiment begins: so nobody's
     /// lease waits for it, and the models that embed and rerank are gone when
     /// the first generator comes.
-    fn retrieve(&mut self) -> Next {
-        let mut wanting: Vec<(&ExperimentSpec, Arc<Dataset>)> = Vec::new();
+    fn retrieve(&self, resources: &mut Resources) {
+        let mut shelf = lock(&self.shelf);
+        // Only to be told of a signal; nobody listens at the other end.
+        let (tell, _inbox) = crossbeam_channel::unbounded();
+        let signals = self.hub.attach(tell);
         for spec in self.experiments {
             let settings = self.study.settings_for(&spec.name);
             let unavailable = self.study.unavailable.get(&spec.name);
             if spec.retriever.is_none() || unavailable.is_some() {
                 continue;
             }
-            // What can not be looked at or loaded says so in its turn.
-            let Ok(dataset) = self
-                .resources
-                .dataset(&spec.dataset, settings.num_questions)
-            else {
-                continue;
-            };
+            // What can not be had says so when its turn comes.
+            let found =
+                resources.fetch_dataset(&spec.dataset, settings.num_questions, &mut |progress| {
+                    self.tell_of_download(&spec.dataset.name, progress)
+                });
+            let Ok(dataset) = found else { continue };
             let total = Some(dataset.questions.len());
             let force = self.options.force;
-            let look = look(spec, settings, unavailable, total, self.dir, force, false);
-            if let Ok((Action::Complete | Action::Changed { .. }, _)) = look {
+            let action = look(spec, settings, unavailable, total, self.dir, force, false);
+            if let Ok((Action::Complete | Action::Changed { .. }, _)) = action {
                 continue;
             }
-            wanting.push((spec, dataset));
-        }
-        let (ears, signals) = (&mut self.ears, &self.signals);
-        let mut stopped = None;
-        for (spec, dataset) in wanting {
-            let questions: Vec<&str> = dataset
-                .questions
-                .iter()
-                .map(|question| question.question.as_str())
+            let questions = dataset.questions.iter();
+            let queries: Vec<Query<'_>> = questions
+                .map(|question| Query::plain(&question.question))
                 .collect();
-            let ranked = self
-                .shelf
-                .rank(spec, &questions, self.resources, &mut |remark| {
-                    if let Some(remark) = remark {
-                        ears.remark(remark);
-                    }
-                    match signals.received() {
-                        Some(_) => ControlFlow::Break(()),
-                        None => ControlFlow::Continue(()),
-                    }
-                });
-            if self.signals.received().is_some() {
+            let ranked = shelf.rank(spec, &queries, resources, &mut |remark| {
+                if let Some(remark) = remark {
+                    self.audience.remark(remark);
+                }
+                match signals.is_stopping() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            });
+            if signals.is_stopping() {
                 break;
             }
             // Any other failure is that of the experiments that need it.
             if let Err(failure) = ranked
                 && failure.class == FailureClass::Environment
             {
-                stopped = Some(failure);
+                self.audience.remark(&format!("the study stops: {failure}"));
+                lock(&self.report).environment = Some(failure);
+                self.hub.stop();
                 break;
             }
         }
-        self.shelf.release_models();
-        if let Some(signal) = self.signals.received() {
-            self.report.signal = Some(signal);
-            return Next::Stop;
+        shelf.release_models();
+    }
+
+    fn tell_of_download(&self, dataset: &str, progress: Option<&FetchProgress>) {
+        if let Some(progress) = progress.filter(|progress| progress.bytes == 0) {
+            self.audience.remark(&format!(
+                "dataset {dataset}: fetching {} ({} MB)",
+                progress.file,
+                progress.total / 1_000_000
+            ));
         }
-        match stopped {
-            Some(failure) => {
-                self.ears.remark(&format!("the study stops: {failure}"));
-                self.report.environment = Some(failure);
-                Next::Stop
+    }
+
+    /// What a lane is to do; [`Turn::Wait`] after a while without work.
+    pub fn turn(&self, lane: usize) -> Turn {
+        let mut schedule = lock(&self.schedule);
+        let mut turn = schedule.next(lane, self.now());
+        if !matches!(turn, Turn::Run(_))
+            && let Some(cell) = self.next_of_search()
+        {
+            schedule.release(cell);
+            turn = schedule.next(lane, self.now());
+        }
+        if turn == Turn::Wait {
+            // Whatever woke it: it asks again.
+            let _ = self
+                .changed
+                .wait_timeout(schedule, LOOK_EVERY)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        turn
+    }
+
+    /// The cell that a search chooses next, by what the tried ones scored.
+    /// What runs at this moment is tried, and has no score.
+    fn next_of_search(&self) -> Option<usize> {
+        let search = self.study.search.as_ref()?;
+        let mut tried = lock(&self.tried);
+        let names: BTreeSet<&str> = tried
+            .iter()
+            .map(|&cell| self.experiments[cell].name.as_str())
+            .collect();
+        let scores: HashMap<&str, f64> = names
+            .iter()
+            .filter_map(|&name| Some((name, self.score(name, &search.metric)?)))
+            .collect();
+        let chosen = search.next(self.experiments, &names, &scores)?;
+        let cell = self
+            .experiments
+            .iter()
+            .position(|spec| spec.name == chosen.name)?;
+        tried.insert(cell);
+        Some(cell)
+    }
+
+    /// What a complete experiment scored; one that failed has no score.
+    fn score(&self, name: &str, metric: &str) -> Option<f64> {
+        let dir = self.dir.experiment(name);
+        let state = dir.state().ok()??;
+        let results = dir.results().ok()??;
+        let is_complete = state.phase == Phase::Complete;
+        results
+            .metrics
+            .get(metric)?
+            .as_f64()
+            .filter(|_| is_complete)
+    }
+
+    /// A lane's experiment is over.
+    pub fn done(&self, lane: usize, seen: Seen) {
+        let given_up = {
+            let mut schedule = lock(&self.schedule);
+            let given_up = schedule.done(lane, self.now(), seen);
+            if let Some(suspect) = given_up {
+                schedule.give_up(suspect);
             }
-            None => Next::Go,
+            given_up
+        };
+        self.changed.notify_all();
+        if let Some(suspect) = given_up {
+            self.audience.remark(&format!(
+                "{} is given up, its work goes to the other devices: \
+                 models that it could not start ran elsewhere",
+                self.options.devices[suspect].name
+            ));
         }
+    }
+
+    /// Another run has a lane's experiment.
+    pub fn postpone(&self, lane: usize) {
+        lock(&self.schedule).postpone(lane);
+        self.changed.notify_all();
+    }
+
+    pub fn may_postpone(&self) -> bool {
+        lock(&self.schedule).may_postpone()
+    }
+
+    /// Whether another lane takes the experiment that this one could not start.
+    pub fn second_opinion(&self, lane: usize) -> bool {
+        let goes_on = lock(&self.schedule).second_opinion(lane);
+        self.changed.notify_all();
+        goes_on
+    }
+
+    /// Gives a lane up, unless it is the last.
+    pub fn retire(&self, lane: usize) -> bool {
+        let mut schedule = lock(&self.schedule);
+        if schedule.active() < 2 {
+            return false;
+        }
+        schedule.retire(lane);
+        self.changed.notify_all();
+        true
+    }
+
+    /// From now on no experiment is begun; what runs is finished.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.changed.notify_all();
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Seconds since the run began.
+    fn now(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
     }
 
     fn is_complete(&self, spec: &ExperimentSpec) -> bool {
@@ -249,366 +394,90 @@ impl<'a> StudyRun<'a> {
             .is_ok_and(|state| state.is_some_and(|state| state.phase == Phase::Complete))
     }
 
-    fn one(
-        &mut self,
-        spec: &'a ExperimentSpec,
-        held: Option<&mut Vec<&'a ExperimentSpec>>,
-    ) -> Next {
-        if let Some(signal) = self.signals.received() {
-            self.report.signal = Some(signal);
-            return Next::Stop;
-        }
-        // A panic in here is a bug of ours. It costs this experiment, which
-        // can be resumed, and not the hundreds after it.
-        let result = catch_unwind(AssertUnwindSafe(|| self.claimed(spec, held.is_some())));
-        let verdict = match result {
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(error)) => Some(Verdict::StopStudy(failure_of(&error))),
-            Err(_) => {
-                self.report.bug = true;
-                self.supervisor.kill_worker();
-                Some(Verdict::Next(self.after_panic(spec)))
-            }
-        };
-        let Some(verdict) = verdict else {
-            if let Some(held) = held {
-                held.push(spec);
-            }
-            return Next::Go;
-        };
-        if self.summarised.elapsed() >= SUMMARY_EVERY {
+    /// Renders the tables when they are old.
+    pub fn summarise_now_and_then(&self) {
+        // Where another lane is at it, it is being done.
+        if let Ok(mut summarised) = self.summarised.try_lock()
+            && summarised.elapsed() >= SUMMARY_EVERY
+        {
+            *summarised = Instant::now();
             self.summarise();
-        }
-        match verdict {
-            Verdict::Next(report) => {
-                let failed = report.phase == Phase::Failed;
-                self.report.experiments.push(report);
-                if failed && self.options.fail_fast {
-                    self.ears
-                        .remark("stopping at the first failure (--fail-fast)");
-                    return Next::Stop;
-                }
-                Next::Go
-            }
-            Verdict::Interrupted(report) => {
-                self.report.experiments.push(report);
-                self.report.signal = Some(self.signals.received().unwrap_or(2));
-                Next::Stop
-            }
-            Verdict::TakenOver(why) => {
-                self.skip(spec, &why);
-                Next::Go
-            }
-            Verdict::StopStudy(failure) => {
-                self.ears.remark(&format!("the study stops: {failure}"));
-                self.report.environment = Some(failure);
-                Next::Stop
-            }
-        }
-    }
-
-    /// `None`: another run has it, and it is worth another look later.
-    fn claimed(
-        &mut self,
-        spec: &'a ExperimentSpec,
-        may_wait: bool,
-    ) -> Result<Option<Verdict>, ArtifactError> {
-        let settings = self.study.settings_for(&spec.name);
-        let unavailable = self.study.unavailable.get(&spec.name);
-        let dataset = self
-            .resources
-            .dataset(&spec.dataset, settings.num_questions)
-            .ok();
-        let total = dataset.as_ref().map(|dataset| dataset.questions.len());
-        let force = self.options.force;
-        let (action, _) = look(spec, settings, unavailable, total, self.dir, force, false)?;
-        if action == Action::Complete {
-            return Ok(Some(Verdict::Next(self.complete_before(spec, "complete")?)));
-        }
-        let dir = self.dir.experiment(&spec.name);
-        let lease = match dir.claim(&LeaseOptions::default())? {
-            Claim::Mine(lease) => lease,
-            Claim::Held(_) if may_wait => return Ok(None),
-            Claim::Held(owner) => {
-                let why = format!("it is being run by {owner}");
-                return Ok(Some(Verdict::TakenOver(why)));
-            }
-        };
-        // Somebody may have finished it between the look and the claim.
-        let (mut action, _) = self.look_again(spec, total, force)?;
-        // A cell whose dataset now asks something else is left as it is.
-        if let Some(dataset) = &dataset
-            && !matches!(
-                action,
-                Action::Complete | Action::Changed { .. } | Action::Redo
-            )
-            && let Some(message) = changed_question(&dir, dataset)?
-        {
-            if !force {
-                let mut report = self.blank(spec);
-                report.failure = Some(Failure::new(FailureClass::Permanent, message));
-                report.phase = Phase::Failed;
-                return Ok(Some(Verdict::Next(report)));
-            }
-            action = Action::Redo;
-        }
-        let lease = match action {
-            Action::Complete => {
-                return Ok(Some(Verdict::Next(self.complete_before(spec, "complete")?)));
-            }
-            Action::Changed { differences } => {
-                let message = format!(
-                    "the directory holds another experiment of this name ({}); give the study \
-                     another name or output_dir, or start over with --force",
-                    differences.join("; ")
-                );
-                let mut report = self.blank(spec);
-                report.failure = Some(Failure::new(FailureClass::Permanent, message));
-                report.phase = Phase::Failed;
-                return Ok(Some(Verdict::Next(report)));
-            }
-            Action::Redo if self.finished_meanwhile(&dir) => {
-                return Ok(Some(Verdict::Next(self.complete_before(spec, "complete")?)));
-            }
-            Action::Redo => {
-                let aside = dir.set_aside(self.dir.path())?;
-                self.ears.remark(&format!(
-                    "{}: moved aside to {}",
-                    spec.name,
-                    aside.display()
-                ));
-                drop(lease);
-                match dir.claim(&LeaseOptions::default())? {
-                    Claim::Mine(lease) => lease,
-                    Claim::Held(owner) => {
-                        let why = format!("it is being run by {owner}");
-                        return Ok(Some(Verdict::TakenOver(why)));
-                    }
-                }
-            }
-            _ => lease,
-        };
-        let timeout = self.options.timeout.or_else(|| {
-            settings
-                .experiment_timeout_s
-                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        });
-        let mut run = ExperimentRun {
-            spec,
-            settings,
-            unavailable: unavailable.map(String::as_str),
-            timeout,
-            device: &self.options.device,
-            dir,
-            lease,
-            supervisor: &mut self.supervisor,
-            resources: self.resources,
-            shelf: &mut self.shelf,
-            lessons: &mut self.lessons,
-            inbox: &self.inbox,
-            signals: &self.signals,
-            ears: &mut self.ears,
-            environment: &self.environment,
-        };
-        let verdict = run.run();
-        if let Err(error) = run.lease.release()
-            && !matches!(error, ArtifactError::LeaseLost { .. })
-        {
-            self.ears.remark(&format!("{}: {error}", spec.name));
-        }
-        Ok(Some(verdict))
-    }
-
-    /// Whether another run completed it since this one began: that is what
-    /// starting over was to bring about.
-    fn finished_meanwhile(&self, dir: &ExperimentDir) -> bool {
-        dir.state().is_ok_and(|state| {
-            state.is_some_and(|state| {
-                state.phase == Phase::Complete && state.updated_at >= self.began
-            })
-        })
-    }
-
-    fn look_again(
-        &self,
-        spec: &ExperimentSpec,
-        total: Option<usize>,
-        force: bool,
-    ) -> Result<(Action, usize), ArtifactError> {
-        let settings = self.study.settings_for(&spec.name);
-        let unavailable = self.study.unavailable.get(&spec.name);
-        look(spec, settings, unavailable, total, self.dir, force, true)
-    }
-
-    fn complete_before(
-        &mut self,
-        spec: &ExperimentSpec,
-        why: &str,
-    ) -> Result<ExperimentReport, ArtifactError> {
-        let mut report = self.blank(spec);
-        report.phase = Phase::Complete;
-        report.skipped = Some(why.to_owned());
-        if let Ok(Some(results)) = self.dir.experiment(&spec.name).results() {
-            report.answered = results.num_examples;
-            report.total = results.num_examples;
-            report.metrics = results.metrics;
-        }
-        self.ears.hear(&Event::ExperimentSkipped {
-            experiment: spec.name.clone(),
-            reason: why.to_owned(),
-        });
-        Ok(report)
-    }
-
-    fn skip(&mut self, spec: &ExperimentSpec, why: &str) {
-        let mut report = self.blank(spec);
-        report.skipped = Some(why.to_owned());
-        self.report.experiments.push(report);
-        self.ears.hear(&Event::ExperimentSkipped {
-            experiment: spec.name.clone(),
-            reason: why.to_owned(),
-        });
-    }
-
-    fn after_panic(&mut self, spec: &ExperimentSpec) -> ExperimentReport {
-        let failure = Failure::new(
-            FailureClass::Permanent,
-            "a bug in ragicamp: its message stands above; what was answered is kept",
-        );
-        let dir = self.dir.experiment(&spec.name);
-        let mut report = self.blank(spec);
-        if let Ok(Some(mut state)) = dir.state() {
-            state.phase = Phase::Failed;
-            state.error = Some(failure.first_line().to_owned());
-            state.failure_class = Some(failure.class);
-            report.answered = state.predictions_complete;
-            report.total = state.total_questions;
-            let written = dir.write_state(&state).and_then(|()| {
-                dir.write_error_log(&crate::artifacts::ErrorLog::new(spec, &failure))
-            });
-            if let Err(error) = written {
-                self.ears.remark(&format!("{}: {error}", spec.name));
-            }
-        }
-        report.phase = Phase::Failed;
-        report.failure = Some(failure);
-        report
-    }
-
-    fn blank(&self, spec: &ExperimentSpec) -> ExperimentReport {
-        ExperimentReport {
-            name: spec.name.clone(),
-            phase: Phase::Init,
-            answered: 0,
-            total: 0,
-            failure: None,
-            metrics: Map::new(),
-            interrupted: false,
-            skipped: None,
-            seconds: 0.0,
         }
     }
 
     /// Renders what is derived from all experiments. It is for people, so a
     /// failure to write it is a remark.
-    fn summarise(&mut self) {
-        self.summarised = Instant::now();
-        let mut entries = Vec::new();
-        let mut rows = Vec::new();
-        let seen: HashMap<&str, &ExperimentReport> = self
-            .report
-            .experiments
-            .iter()
-            .map(|report| (report.name.as_str(), report))
-            .collect();
-        // All experiments of the study, not only those of this run: others
-        // may have been done before, or are being done beside it.
-        for spec in &self.study.experiments {
-            let dir = self.dir.experiment(&spec.name);
-            let Ok(Some(state)) = dir.state() else {
-                continue;
-            };
-            let results = dir.results().ok().flatten();
-            let report = seen.get(spec.name.as_str());
-            let duration = results
-                .as_ref()
-                .map(|results| results.duration_seconds)
-                .or(report.map(|report| report.seconds));
-            let metrics = results
-                .map(|results| results.metrics)
-                .or(report.map(|report| report.metrics.clone()))
-                .unwrap_or_default();
-            entries.push(SummaryEntry {
-                name: spec.name.clone(),
-                status: state.phase,
-                metrics: metrics.clone(),
-                duration,
-                error: state.error,
-            });
-            rows.push(ResultRow {
-                experiment: spec.name.clone(),
-                status: state.phase,
-                fields: fields(spec),
-                metrics,
-            });
-        }
-        let mut manifest = match self.dir.read_manifest() {
-            Ok(Some(Value::Object(manifest))) => manifest,
-            _ => Map::new(),
-        };
-        manifest.insert("batch_sizes".to_owned(), self.lessons.to_value());
-        let written = self
-            .dir
-            .write_summary(&self.study.name, &entries)
-            .and_then(|()| self.dir.write_results_csv(&rows))
-            .and_then(|()| self.dir.write_manifest(&Value::Object(manifest)));
+    fn summarise(&self) {
+        let reports = lock(&self.report).experiments.clone();
+        let lessons = lock(&self.lessons).clone();
+        let written = tables::render_tables(self.study, self.dir, &reports)
+            .and_then(|()| tables::update_manifest(self.dir, &lessons, self.resources));
         if let Err(error) = written {
-            self.ears.remark(&format!("the study's tables: {error}"));
+            self.audience
+                .remark(&format!("the study's tables: {error}"));
         }
+    }
+
+    fn finish(self) -> RunReport {
+        {
+            let mut report = lock(&self.report);
+            report.seconds = self.now();
+            if self.options.devices.len() > 1 {
+                let places: HashMap<&str, usize> = self
+                    .experiments
+                    .iter()
+                    .enumerate()
+                    .map(|(at, spec)| (spec.name.as_str(), at))
+                    .collect();
+                report
+                    .experiments
+                    .sort_by_key(|one| places.get(one.name.as_str()).copied());
+            }
+        }
+        self.summarise();
+        let report = self
+            .report
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.audience.hear(&Event::StudyFinished {
+            study: self.study.name.clone(),
+            complete: report.complete(),
+            failed: report.failed(),
+            left: report.left(),
+            seconds: report.seconds,
+        });
+        if let Err(error) = self.dir.seal() {
+            self.audience.remark(&error.to_string());
+        }
+        report
     }
 }
 
-fn fields(spec: &ExperimentSpec) -> Vec<(String, String)> {
-    let text = |value: Value| match value {
-        Value::String(text) => text,
-        Value::Null => String::new(),
-        other => other.to_string(),
+/// Of a searched grid, the cells that wait to be chosen, and those that were
+/// chosen before: they are a part of the search, finished or not.
+fn search_begins(
+    study: &Study,
+    experiments: &[ExperimentSpec],
+    dir: &StudyDir,
+) -> (HashSet<usize>, BTreeSet<usize>) {
+    let Some(search) = &study.search else {
+        return (HashSet::new(), BTreeSet::new());
     };
-    [
-        ("type", json!(spec.kind)),
-        ("model", json!(spec.model.to_string())),
-        ("quantization", json!(spec.quantization)),
-        ("prompt", json!(spec.prompt.name)),
-        ("dataset", json!(spec.dataset.name)),
-        (
-            "retriever",
-            json!(spec.retriever.as_ref().map(|retriever| &retriever.name)),
-        ),
-        ("top_k", json!(spec.top_k)),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), text(value)))
-    .collect()
+    let (begun, waiting): (Vec<usize>, Vec<usize>) = (0..experiments.len())
+        .filter(|&cell| search.cells.contains(&experiments[cell].name))
+        .partition(|&cell| dir.experiment(&experiments[cell].name).exists());
+    (waiting.into_iter().collect(), begun.into_iter().collect())
 }
 
-/// Embedding models and rerankers; what their workers print goes beside the
-/// study's events.
-fn encoders(options: &RunOptions, dir: &StudyDir) -> Box<dyn Encoders> {
-    Box::new(StudyEncoders::new(
-        &options.worker,
-        &options.device,
-        options.bases.clone(),
-        &dir.path().join("encoders.log"),
-    ))
-}
-
-fn environment(options: &RunOptions) -> Value {
-    json!({
-        "ragicamp": env!("CARGO_PKG_VERSION"),
-        "device": options.device,
-        "host": rustix::system::uname().nodename().to_string_lossy(),
-        "kernel": rustix::system::uname().release().to_string_lossy(),
-        "threads": std::thread::available_parallelism().map_or(0, usize::from),
-        "cuda": cfg!(feature = "cuda"),
-    })
+/// How many experiments a run comes to: of a searched grid only those that
+/// the search tries.
+fn to_run(study: &Study, experiments: &[ExperimentSpec]) -> usize {
+    let Some(search) = &study.search else {
+        return experiments.len();
+    };
+    let searched = experiments
+        .iter()
+        .filter(|spec| search.cells.contains(&spec.name))
+        .count();
+    experiments.len() - searched + searched.min(search.number)
 }

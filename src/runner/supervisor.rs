@@ -1,4 +1,6 @@
-use super::{gpu::Gpus, message::Message, options::WorkerProgram, signals::SignalState};
+use super::{
+    devices::LaneDevice, gpu::Gpus, message::Message, options::WorkerProgram, signals::SignalState,
+};
 use crate::{
     domain::{ExperimentSpec, Failure, ModelSpec, Quantization},
     worker::{Load, Request, Spawn, Worker},
@@ -11,15 +13,17 @@ use std::path::{Path, PathBuf};
 /// can serve the next one too.
 pub struct Supervisor {
     program: WorkerProgram,
-    device: String,
+    lane: LaneDevice,
     /// Directory against which the next model's relative path is resolved.
     pub base: Option<PathBuf>,
+    /// Where quantised weights are kept.
+    cache: PathBuf,
     tell: Sender<Message>,
     signals: SignalState,
     worker: Option<Worker>,
     /// Bytes in use on each GPU before the worker came.
     gpus_before: Vec<u64>,
-    loaded: Option<(ModelSpec, Quantization)>,
+    model: Option<(ModelSpec, Quantization)>,
     description: Option<Value>,
     /// Number for the next process.
     pub next_worker: u64,
@@ -27,35 +31,43 @@ pub struct Supervisor {
     pub next_epoch: u64,
     /// Processes that were asked to load a model.
     pub loads: usize,
+    /// Of them those that did, and the seconds the last one took.
+    pub loaded: (usize, f64),
+    /// Why the device itself can not be used, when a worker found out.
+    pub device_failure: Option<Failure>,
 }
 
 impl Supervisor {
     pub fn new(
         program: WorkerProgram,
-        device: String,
+        lane: LaneDevice,
+        cache: PathBuf,
         tell: Sender<Message>,
         signals: SignalState,
     ) -> Self {
         Self {
             program,
-            device,
+            lane,
             base: None,
+            cache,
             tell,
             signals,
             worker: None,
             gpus_before: Vec::new(),
-            loaded: None,
+            model: None,
             description: None,
             next_worker: 1,
             next_epoch: 1,
             loads: 0,
+            loaded: (0, 0.0),
+            device_failure: None,
         }
     }
 
     /// The number of a living worker that has this experiment's model, its
     /// caches freed and its output going to `log`. Any other worker ends.
     pub fn warm_worker(&mut self, spec: &ExperimentSpec, log: &Path) -> Option<u64> {
-        if self.loaded.as_ref() != Some(&spec.load_key()) {
+        if self.model.as_ref() != Some(&spec.load_key()) {
             self.end_worker();
             return None;
         }
@@ -82,7 +94,7 @@ impl Supervisor {
         let spawn = Spawn {
             program: self.program.program.clone(),
             args: self.program.args.clone(),
-            env: worker_environment(),
+            env: worker_environment(&self.lane),
             log: log.to_owned(),
         };
         self.gpus_before = self.gpus_in_use();
@@ -92,18 +104,21 @@ impl Supervisor {
         let sent = worker.send(&Request::Load(Load {
             model: spec.model.clone(),
             quantization: spec.quantization,
-            device: self.device.clone(),
+            device: self.lane.device.clone(),
+            sharers: self.lane.sharers,
             base: self.base.clone(),
+            cache: Some(self.cache.clone()),
         }));
         self.worker = Some(worker);
-        self.loaded = None;
+        self.model = None;
         self.description = None;
         sent
     }
 
     /// The model is loaded; `description` is what the worker says of it.
-    pub fn loaded(&mut self, spec: &ExperimentSpec, description: &Value) {
-        self.loaded = Some(spec.load_key());
+    pub fn loaded(&mut self, spec: &ExperimentSpec, description: &Value, seconds: f64) {
+        self.loaded = (self.loaded.0 + 1, seconds);
+        self.model = Some(spec.load_key());
         self.description = Some(description.clone());
     }
 
@@ -138,7 +153,7 @@ impl Supervisor {
     /// How the worker of this number ended; `None` when it was replaced.
     pub fn post_mortem(&mut self, number: u64) -> Option<Failure> {
         let mut worker = self.worker.take_if(|worker| worker.number() == number)?;
-        self.loaded = None;
+        self.model = None;
         self.signals.set_worker_group(None);
         let failure = worker.post_mortem();
         let pid = worker.pid();
@@ -149,7 +164,7 @@ impl Supervisor {
 
     /// Kills the worker, if there is one, and waits until its memory is free.
     pub fn kill_worker(&mut self) {
-        self.loaded = None;
+        self.model = None;
         if let Some(mut worker) = self.worker.take() {
             worker.kill();
             self.signals.set_worker_group(None);
@@ -159,7 +174,7 @@ impl Supervisor {
 
     fn gpus_in_use(&self) -> Vec<u64> {
         if self.uses_gpus() {
-            Gpus::of_this_machine().used()
+            Gpus::of_this_machine().used(self.lane.visible.as_deref())
         } else {
             Vec::new()
         }
@@ -170,7 +185,11 @@ impl Supervisor {
         if !self.uses_gpus() {
             return;
         }
-        if let Err(bytes) = Gpus::of_this_machine().wait_until_released(pid, &self.gpus_before) {
+        if let Err(bytes) = Gpus::of_this_machine().wait_until_released(
+            pid,
+            &self.gpus_before,
+            self.lane.visible.as_deref(),
+        ) {
             tracing::warn!(
                 "the GPUs still hold {} MiB more than before worker {pid} came; another process may have taken them",
                 bytes >> 20
@@ -179,12 +198,12 @@ impl Supervisor {
     }
 
     fn uses_gpus(&self) -> bool {
-        cfg!(feature = "cuda") && self.device != "cpu"
+        cfg!(feature = "cuda") && self.lane.device != "cpu"
     }
 
     /// Asks the worker to end, which is the cleanup that can not fail.
     pub fn end_worker(&mut self) {
-        self.loaded = None;
+        self.model = None;
         if let Some(worker) = self.worker.take() {
             let pid = worker.pid();
             worker.shut_down();
@@ -196,11 +215,21 @@ impl Supervisor {
 
 /// candle's quantised products run on threads of their own that wait for each
 /// other by spinning, which collapses where anything else runs; the engine
-/// spreads them over rayon's instead. A user's own setting wins.
-pub(super) fn worker_environment() -> Vec<(String, String)> {
-    const THREADS: &str = "CANDLE_NUM_THREADS";
-    match std::env::var_os(THREADS) {
-        Some(_) => Vec::new(),
-        None => vec![(THREADS.to_owned(), "1".to_owned())],
+/// spreads them over rayon's instead. A user's own settings win, but for the
+/// device, which is this lane's.
+pub(super) fn worker_environment(lane: &LaneDevice) -> Vec<(String, String)> {
+    let unless_set = |name: &str, value: String| {
+        std::env::var_os(name)
+            .is_none()
+            .then(|| (name.to_owned(), value))
+    };
+    let mut environment = vec![("RAGICAMP_LANE".to_owned(), lane.name.clone())];
+    environment.extend(unless_set("CANDLE_NUM_THREADS", "1".to_owned()));
+    if let Some(threads) = lane.threads {
+        environment.extend(unless_set("RAYON_NUM_THREADS", threads.to_string()));
     }
+    if let Some(visible) = &lane.visible {
+        environment.push(("CUDA_VISIBLE_DEVICES".to_owned(), visible.clone()));
+    }
+    environment
 }

@@ -82,13 +82,9 @@ pub trait Catalog {
 
     /// Agents.
     fn agents(&self) -> Vec<KnownName> {
-        let reason = "this version has the agents direct_llm and fixed_rag only";
-        vec![
-            KnownName::available("direct_llm"),
-            KnownName::available("fixed_rag"),
-            KnownName::unavailable("iterative_rag", reason),
-            KnownName::unavailable("self_rag", reason),
-        ]
+        ["direct_llm", "fixed_rag", "iterative_rag", "self_rag"]
+            .map(KnownName::available)
+            .into()
     }
 
     /// Kinds of retrievers.
@@ -99,13 +95,9 @@ pub trait Catalog {
             .collect()
     }
 
-    /// Corpora that need no path.
+    /// Corpora that need no path: Wikipedia in simple English, and in English.
     fn corpora(&self) -> Vec<KnownName> {
-        let reason = "this version indexes local corpora only";
-        vec![
-            KnownName::unavailable("simple", reason),
-            KnownName::unavailable("en", reason),
-        ]
+        vec![KnownName::available("simple"), KnownName::available("en")]
     }
 
     /// Rerankers, by the short names of studies; `none` is always known.
@@ -125,11 +117,7 @@ pub trait Catalog {
 
     /// Query transforms; `none` is always known.
     fn query_transforms(&self) -> Vec<KnownName> {
-        let reason = "passages are found before a model that could rewrite questions is loaded";
-        ["hyde", "multiquery"]
-            .into_iter()
-            .map(|name| KnownName::unavailable(name, reason))
-            .collect()
+        ["hyde", "multiquery"].map(KnownName::available).into()
     }
 }
 

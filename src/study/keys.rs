@@ -98,6 +98,11 @@ pub(super) const STUDY: &[Key] = &[
         "Questions per experiment, from the top of the dataset; null means all.",
     ),
     used(
+        "question_seed",
+        Shape::Integer(0),
+        "Draws the questions with this seed instead of taking them from the top. A larger num_questions draws the same ones and more.",
+    ),
+    used(
         "datasets",
         Shape::List(&DATASET_ENTRY),
         "What is asked: names, or mappings with a path.",
@@ -500,14 +505,18 @@ pub(super) const DATASET: &[Key] = &[
     used(
         "path",
         Shape::Text,
-        "A local file: JSON lines with question and golden_answers, or SQuAD, or HotpotQA.",
+        "A local file: JSON lines with question and golden_answers, SQuAD, HotpotQA, CSV, TSV or Parquet.",
     ),
-    used("split", Shape::Text, "The split, where there are several."),
+    used(
+        "split",
+        Shape::Text,
+        "The split of a dataset known by name, or configuration/split, as in fullwiki/validation.",
+    ),
     used("revision", Shape::Text, "Branch, tag or commit on the hub."),
     used(
         "fields",
         Shape::Map("dataset_fields", DATASET_FIELDS),
-        "Which keys of the file hold what.",
+        "Which keys of the file hold what; a dot leads into a nested one, as in answers.text.",
     ),
 ];
 
@@ -541,7 +550,7 @@ pub(super) const RETRIEVER: &[Key] = &[
     used(
         "corpus",
         CORPUS_ENTRY,
-        "simple, en, or the path of a JSON lines file with id, title and text.",
+        "simple, en, or the path of JSON lines or Parquet with id, title and text, or of a directory of texts.",
     ),
     used(
         "embedding_model",
@@ -641,7 +650,7 @@ pub(super) const CORPUS: &[Key] = &[
     used(
         "path",
         Shape::Text,
-        "A JSON lines file with id, title and text.",
+        "JSON lines or Parquet with id, title and text, or a directory of texts.",
     ),
     used(
         "source",
@@ -656,12 +665,12 @@ pub(super) const CORPUS: &[Key] = &[
     used(
         "max_docs",
         Shape::Nullable(&Shape::Integer(1)),
-        "Documents at most.",
+        "The first documents only, as many as this.",
     ),
     used(
         "wikirank_top_k",
         Shape::Nullable(&Shape::Integer(1)),
-        "The most important documents only.",
+        "The most important documents only: not available, its experiments fail.",
     ),
     ignored("streaming", "the program chooses how a corpus is read"),
     ignored("num_proc", "the program chooses how a corpus is read"),
@@ -796,13 +805,18 @@ pub(super) const JUDGE: &[Key] = &[
         Shape::Words(&["binary", "ternary"]),
         "The same as judgment_type.",
     ),
+    used(
+        "concurrency",
+        Shape::Integer(1),
+        "Requests to the judge at once (default: 8).",
+    ),
 ];
 
 pub(super) const SAMPLING: &[Key] = &[
     used(
         "mode",
-        Shape::Words(&["random", "stratified"]),
-        "random (default), or stratified: every stratum at least once.",
+        Shape::Words(&["random", "stratified", "tpe"]),
+        "random (default); stratified: every stratum at least once; tpe: each cell is chosen by what the ones before it scored.",
     ),
     used(
         "n_experiments",
@@ -810,6 +824,11 @@ pub(super) const SAMPLING: &[Key] = &[
         "Cells to take. A larger number takes the same cells and more.",
     ),
     used("seed", Shape::Integer(0), "Which cells (default: 42)."),
+    used(
+        "optimize_metric",
+        Shape::Text,
+        "For tpe: the metric that is to become large (default: f1).",
+    ),
     used(
         "stratify_by",
         Shape::List(&Shape::Words(STRATA)),

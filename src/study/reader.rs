@@ -17,7 +17,7 @@ use super::{
     yaml,
 };
 use crate::domain::{
-    AgentKind, DatasetSpec, ExperimentSpec, GenerationSettings, ModelSpec, Quantization,
+    AgentKind, DatasetSpec, ExperimentSpec, GenerationSettings, ModelSpec, Provider, Quantization,
 };
 use std::{collections::BTreeMap, fmt::Display};
 
@@ -33,7 +33,9 @@ impl<'a> Reader<'a> {
     pub fn study(&self) -> Option<Study> {
         let name = self.name();
         let mut settings = settings::run_settings(self.fields);
-        let (metrics, unavailable_metrics) = self.metrics(self.fields.get("metrics"));
+        let llm_judge = self.fields.get("llm_judge").and_then(|at| self.judge(&at));
+        let (metrics, unavailable_metrics) =
+            self.metrics(self.fields.get("metrics"), llm_judge.as_ref());
         settings.metrics = metrics;
         let mut generation = settings::generation(
             self.fields.get("generation"),
@@ -66,22 +68,28 @@ impl<'a> Reader<'a> {
             default_model: models.first(),
             generation: &generation,
             settings: &settings,
-            metrics: &|at| self.metrics(Some(at)).0,
+            metrics: &|at| self.metrics(Some(at), llm_judge.as_ref()).0,
         };
         let written = self
             .fields
             .get("experiments")
             .map(|at| self.each(&at, |at| hand.read(at)))
             .unwrap_or_default();
+        self.check_search(rag_section.as_ref(), rag.as_ref(), &settings.metrics);
         self.check_something_runs(direct.is_some() || rag.is_some() || !written.is_empty());
 
         let mut cells = Vec::new();
         let mut room = MAX_CELLS;
+        let mut search = None;
         for (axes, sampling) in [direct.map(|axes| (axes, None)), rag].into_iter().flatten() {
             let mut grid = self.expand(&axes, &mut room)?;
             if let Some(sampling) = sampling {
                 // Two cells of one name would share a lot.
-                grid = sampling.take(unique(grid, self.report));
+                grid = unique(grid, self.report);
+                search = sampling.search(&grid);
+                if search.is_none() {
+                    grid = sampling.take(grid);
+                }
             }
             cells.append(&mut grid);
         }
@@ -105,6 +113,13 @@ impl<'a> Reader<'a> {
             .collect();
         let mut experiments: Vec<ExperimentSpec> =
             cells.into_iter().map(|cell| cell.spec).collect();
+        let sample_seed = self
+            .fields
+            .get("question_seed")
+            .and_then(|at| at.integer(0));
+        for spec in &mut experiments {
+            spec.dataset.sample_seed = sample_seed.map(|seed| seed as u64);
+        }
         order_by_model(&mut experiments);
         let name = name?;
         let text = |key: &str| {
@@ -114,7 +129,8 @@ impl<'a> Reader<'a> {
         Some(Study {
             output_dir: text("output_dir").unwrap_or_else(|| format!("outputs/{name}")),
             description: text("description").unwrap_or_default(),
-            llm_judge: self.fields.get("llm_judge").and_then(|at| self.judge(&at)),
+            llm_judge,
+            search,
             name,
             experiments,
             settings,
@@ -173,7 +189,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Metrics that can be computed, and those that can not.
-    fn metrics(&self, at: Option<At<'_>>) -> (Vec<String>, BTreeMap<String, String>) {
+    fn metrics(
+        &self,
+        at: Option<At<'_>>,
+        judge: Option<&LlmJudge>,
+    ) -> (Vec<String>, BTreeMap<String, String>) {
         let Some(at) = at else {
             return (
                 vec!["exact_match".to_owned(), "f1".to_owned()],
@@ -201,7 +221,16 @@ impl<'a> Reader<'a> {
                 Ok(None) if metrics.iter().any(|metric| metric == text) => {
                     at.warning(format!("'{text}' is listed twice"), None);
                 }
-                Ok(None) => metrics.push(text.to_owned()),
+                Ok(None) => match lacks_judge(text, judge) {
+                    None => metrics.push(text.to_owned()),
+                    Some(reason) => {
+                        at.warning(
+                            format!("{reason}; it stays uncomputed, the others are computed"),
+                            None,
+                        );
+                        unavailable.insert(text.to_owned(), reason);
+                    }
+                },
                 Ok(Some(reason)) => {
                     unavailable.insert(text.to_owned(), reason);
                 }
@@ -209,6 +238,27 @@ impl<'a> Reader<'a> {
             }
         }
         (metrics, unavailable)
+    }
+
+    /// A search is by a metric that is computed.
+    fn check_search(
+        &self,
+        section: Option<&Fields<'a>>,
+        rag: Option<&(Axes<'_>, Option<Sampling>)>,
+        metrics: &[String],
+    ) {
+        let optimised = rag.and_then(|(_, sampling)| sampling.as_ref()?.optimised());
+        let at = section
+            .and_then(|section| section.get("sampling"))
+            .or_else(|| self.fields.get("sampling"));
+        if let (Some(metric), Some(at)) = (optimised, at)
+            && !metrics.iter().any(|one| one == metric)
+        {
+            at.error(
+                format!("the search is by {metric}, which is not among the computed metrics"),
+                Some("add it to metrics, or name another with optimize_metric".to_owned()),
+            );
+        }
     }
 
     fn judge(&self, at: &At<'_>) -> Option<LlmJudge> {
@@ -221,6 +271,10 @@ impl<'a> Reader<'a> {
         Some(LlmJudge {
             model: entries::model(&model, self.names)?.value,
             judgment_type: judgment_type.to_owned(),
+            concurrency: fields
+                .get("concurrency")
+                .and_then(|at| at.integer(1))
+                .unwrap_or(8),
         })
     }
 
@@ -550,4 +604,23 @@ pub(super) fn checked_name(at: &At<'_>) -> Option<String> {
         );
     }
     Some(safe)
+}
+
+/// Why a metric that is a judge's verdict can not be computed in this study,
+/// if so.
+fn lacks_judge(metric: &str, judge: Option<&LlmJudge>) -> Option<String> {
+    if !metric.starts_with("llm_judge") {
+        return None;
+    }
+    match judge {
+        None => Some(format!(
+            "nobody is there to judge for {metric}: write llm_judge: {{model: 'openai:NAME'}}"
+        )),
+        Some(judge) if judge.model.provider != Provider::Openai => Some(format!(
+            "{} can not judge for {metric}: judges are asked through a server, as openai:NAME \
+             with base_url",
+            judge.model
+        )),
+        Some(_) => None,
+    }
 }

@@ -85,6 +85,17 @@ pub(super) fn corpus(at: &At<'_>, names: &Names<'_>) -> Option<Corpus> {
             corpus.options.insert(key.to_owned(), json!(number));
         }
     }
+    if corpus.options.contains_key("wikirank_top_k")
+        && let Some(at) = fields.get("wikirank_top_k")
+    {
+        let reason = "pages can not be chosen by their rank; max_docs takes the first ones";
+        at.warning(
+            format!("not available: {reason}"),
+            Some(CELLS_FAIL.to_owned()),
+        );
+        let trouble = format!("the corpus's wikirank_top_k is not available: {reason}");
+        corpus.trouble = corpus.trouble.or(Some(trouble));
+    }
     Some(corpus)
 }
 

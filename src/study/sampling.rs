@@ -1,4 +1,4 @@
-use super::{fields::At, grid::Cell, keys};
+use super::{fields::At, grid::Cell, keys, search::Search};
 use crate::domain::{AgentKind, ExperimentSpec};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -10,14 +10,27 @@ pub(super) struct Sampling {
     seed: u64,
     /// What makes a stratum; empty for plain random sampling.
     strata: Vec<&'static str>,
+    /// Cells are chosen while the study runs, by this metric.
+    optimised: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Random,
+    Stratified,
+    Tpe,
 }
 
 /// A value of `sampling`.
 pub(super) fn sampling(at: &At<'_>) -> Option<Sampling> {
     let fields = at.fields(keys::SAMPLING)?;
-    let stratified = match fields.get("mode") {
-        Some(at) => at.choice(&[("random", false), ("stratified", true)])?,
-        None => false,
+    let mode = match fields.get("mode") {
+        Some(at) => at.choice(&[
+            ("random", Mode::Random),
+            ("stratified", Mode::Stratified),
+            ("tpe", Mode::Tpe),
+        ])?,
+        None => Mode::Random,
     };
     let number = fields
         .required("n_experiments", "it says how many cells to take")?
@@ -38,11 +51,37 @@ pub(super) fn sampling(at: &At<'_>) -> Option<Sampling> {
     Some(Sampling {
         number,
         seed,
-        strata: if stratified { strata } else { Vec::new() },
+        strata: match mode {
+            Mode::Stratified => strata,
+            Mode::Random | Mode::Tpe => Vec::new(),
+        },
+        optimised: (mode == Mode::Tpe).then(|| {
+            let metric = fields.get("optimize_metric");
+            let metric = metric.and_then(|at| at.text().map(str::to_owned));
+            metric.unwrap_or_else(|| "f1".to_owned())
+        }),
     })
 }
 
 impl Sampling {
+    /// The metric that a search is by.
+    pub fn optimised(&self) -> Option<&str> {
+        self.optimised.as_deref()
+    }
+
+    /// The search among these cells, where they are chosen while the study
+    /// runs. Those that can not run are not among them.
+    pub fn search(&self, cells: &[Cell]) -> Option<Search> {
+        let metric = self.optimised.clone()?;
+        let can_run = cells.iter().filter(|cell| cell.trouble.is_none());
+        Some(Search {
+            cells: can_run.map(|cell| cell.spec.name.clone()).collect(),
+            number: self.number,
+            metric,
+            seed: self.seed,
+        })
+    }
+
     /// The cells that are taken, in the order of the grid. Each cell has its
     /// lot, drawn from the seed and its name: asking for more cells takes the
     /// same ones and others, so that a study can grow.
@@ -53,7 +92,7 @@ impl Sampling {
         let mut lots: Vec<([u8; 32], usize)> = cells
             .iter()
             .enumerate()
-            .map(|(i, cell)| (self.lot(&cell.spec.name), i))
+            .map(|(i, cell)| (lot(self.seed, &cell.spec.name), i))
             .collect();
         lots.sort_unstable();
         if !self.strata.is_empty() {
@@ -72,13 +111,6 @@ impl Sampling {
             .filter(|(i, _)| taken.contains(i))
             .map(|(_, cell)| cell)
             .collect()
-    }
-
-    fn lot(&self, name: &str) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update(self.seed.to_le_bytes());
-        hash.update(name.as_bytes());
-        hash.finalize().into()
     }
 
     fn stratum(&self, spec: &ExperimentSpec) -> Vec<String> {
@@ -100,6 +132,14 @@ impl Sampling {
             })
             .collect()
     }
+}
+
+/// What decides by lot, for a seed and a cell's name.
+pub(super) fn lot(seed: u64, name: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_le_bytes());
+    hash.update(name.as_bytes());
+    hash.finalize().into()
 }
 
 const fn agent_word(agent: AgentKind) -> &'static str {

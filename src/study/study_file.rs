@@ -5,6 +5,7 @@ use super::{
     keys,
     reader::Reader,
     report::Report,
+    search::Search,
     yaml,
 };
 use crate::domain::{ExperimentSpec, ModelSpec, RunSettings};
@@ -28,6 +29,9 @@ pub struct Study {
     pub overrides: BTreeMap<String, RunSettings>,
     /// What hand-written experiments are to show, by name.
     pub hypotheses: BTreeMap<String, String>,
+    /// The grid that is searched while the study runs, if one is: of its cells
+    /// only some are to be run.
+    pub search: Option<Search>,
     /// The judge, for metrics that need one.
     pub llm_judge: Option<LlmJudge>,
     /// Experiments that can not run in this version, with one sentence each.
@@ -52,6 +56,8 @@ pub struct LlmJudge {
     pub model: ModelSpec,
     /// `binary` or `ternary`.
     pub judgment_type: String,
+    /// Requests to it at once.
+    pub concurrency: usize,
 }
 
 /// Reads a study. `file` is only the name that problems are reported under.

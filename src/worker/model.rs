@@ -35,6 +35,8 @@ impl Model {
                 quantization: load.quantization,
                 dtype: load.model.dtype,
                 device,
+                cache: load.cache.clone(),
+                sharers: Some(load.sharers),
                 ..LoadOptions::default()
             },
         )?;

@@ -3,7 +3,7 @@ use crate::domain::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 /// What a worker is to load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,8 +14,13 @@ pub struct Load {
     pub quantization: Quantization,
     /// `cpu`, `cuda`, `cuda:N` or `auto`.
     pub device: String,
+    /// Workers that share the device's memory, this one included.
+    pub sharers: NonZeroUsize,
     /// Directory against which relative model paths are resolved.
     pub base: Option<PathBuf>,
+    /// Directory below which quantised weights are kept.
+    #[serde(default)]
+    pub cache: Option<PathBuf>,
 }
 
 /// From the supervisor to the worker, one JSON value a line.

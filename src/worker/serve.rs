@@ -216,20 +216,35 @@ impl Server {
 }
 
 fn load_model(load: &Load) -> Result<Model, Failure> {
-    fail::fail_point!("worker::load", |argument| Err(load_fault(
-        &argument.unwrap_or_default()
-    )));
-    Model::load(load)
+    match load_fault() {
+        Some(failure) => Err(failure),
+        None => Model::load(load),
+    }
+}
+
+/// What goes wrong on purpose, as `oom`, or `oom@LANE` on one device only.
+fn load_fault() -> Option<Failure> {
+    fail::fail_point!("worker::load", |argument| {
+        let argument = argument.unwrap_or_default();
+        let (fault, lane) = argument.split_once('@').unwrap_or((&argument, ""));
+        let here = std::env::var("RAGICAMP_LANE").unwrap_or_default();
+        (lane.is_empty() || lane == here).then(|| load_failure(fault))
+    });
+    None
 }
 
 #[cfg(feature = "failpoints")]
-fn load_fault(argument: &str) -> Failure {
-    match argument {
+fn load_failure(fault: &str) -> Failure {
+    match fault {
         "sigkill" => {
             let _ = kill_process(getpid(), Signal::KILL);
             Failure::new(FailureClass::WorkerDied, "killed")
         }
         "oom" => Failure::new(FailureClass::Oom, "out of memory while loading"),
+        "device" => Failure::new(
+            FailureClass::Environment,
+            "the device can not be opened: no such device",
+        ),
         "hang" => loop {
             std::thread::sleep(std::time::Duration::from_secs(3600));
         },

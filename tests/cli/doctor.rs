@@ -43,7 +43,11 @@ fn doctor_says_what_the_machine_has() {
 fn doctor_measures() {
     let place = Place::new();
     let found: Value = serde_json::from_str(&place.ok(&["doctor", "--json"]).out).unwrap();
-    for figure in ["memory_gb_per_second", "f32_gemm_gflop_per_second"] {
+    for figure in [
+        "memory_gb_per_second",
+        "f32_gemm_gflop_per_second",
+        "q8_0_gemm_gop_per_second",
+    ] {
         assert!(found["speed"][figure].as_f64().unwrap() > 0.0, "{found}");
     }
 }

@@ -2,7 +2,9 @@
 //! leaves on disk. Every test has a directory of its own, and no network.
 #![allow(clippy::unwrap_used)]
 
+mod comparing;
 mod doctor;
+mod evaluating;
 mod generate;
 mod gguf;
 mod help;
@@ -10,8 +12,12 @@ mod index;
 mod looking;
 mod mistakes;
 mod output;
+mod parts;
 mod place;
 mod planning;
 mod resuming;
 mod running;
+mod scored;
+mod searching;
 mod shipped;
+mod verifying;

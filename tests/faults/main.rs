@@ -7,9 +7,12 @@
 #![cfg(feature = "failpoints")]
 #![allow(clippy::unwrap_used)]
 
+mod agents;
 mod bench;
+mod devices;
 mod disk;
 mod honesty;
+mod hosts;
 mod kills;
 mod signals;
 mod stories;

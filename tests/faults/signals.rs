@@ -24,7 +24,7 @@ fn send(child: &Child, signal: Signal) {
 fn a_first_signal_ends_in_good_order_and_resume_completes() {
     let options = Options::default();
     let clean = Bench::clean(&options);
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::USR1, 138)] {
         let bench = Bench::new(&options);
         let child = bench.spawn("worker::slow=sleep(40)");
         wait_for_batches(&bench, 3);

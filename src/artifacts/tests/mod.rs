@@ -4,6 +4,7 @@
 mod directories;
 mod files;
 mod health;
+mod interleavings;
 mod journal;
 mod lease;
 mod old_shapes;
@@ -46,6 +47,7 @@ fn spec(name: &str) -> ExperimentSpec {
             split: None,
             revision: None,
             fields: FieldMap::default(),
+            sample_seed: None,
         },
         retriever: None,
         top_k: None,

@@ -240,8 +240,10 @@ pub fn print(report: &Value) -> String {
         "speed",
         problem(speed).unwrap_or_else(|| {
             format!(
-                "memory {} GB/s, f32 matrix product {} GFLOP/s",
-                speed["memory_gb_per_second"], speed["f32_gemm_gflop_per_second"]
+                "memory {} GB/s, matrix product {} GFLOP/s in f32, {} GOP/s with 8 bits",
+                speed["memory_gb_per_second"],
+                speed["f32_gemm_gflop_per_second"],
+                speed["q8_0_gemm_gop_per_second"]
             )
         }),
     );

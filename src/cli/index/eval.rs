@@ -50,7 +50,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError>
             args.qrels.display()
         )));
     }
-    let texts: Vec<Query> = queries.iter().map(|(_, text)| Query::plain(text)).collect();
+    let texts: Vec<Query<'_>> = queries.iter().map(|(_, text)| Query::plain(text)).collect();
     let started = Instant::now();
     let found = args
         .finding

@@ -23,7 +23,7 @@ impl Finding {
     pub fn find(
         &self,
         name: &str,
-        questions: &[Query],
+        questions: &[Query<'_>],
         top_k: usize,
         depth: usize,
         place: &Where,
@@ -47,7 +47,6 @@ impl Finding {
                 None => depth,
             },
             reranker: self.reranker.clone(),
-            transform: None,
         };
         let mut encoders = place.encoders(super::here())?;
         let rankings = rank(

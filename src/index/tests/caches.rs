@@ -17,7 +17,6 @@ fn ranked(
     let wanted = Wanted {
         limit,
         reranker: reranker.map(str::to_owned),
-        transform: None,
     };
     rank(index, &queries, &wanted, encoders, Some(cache), &mut |_| {
         ControlFlow::Continue(())
@@ -98,7 +97,6 @@ fn an_index_is_not_asked_with_the_vectors_of_another_model() {
     let wanted = Wanted {
         limit: 5,
         reranker: None,
-        transform: None,
     };
     let mut tell = |_| ControlFlow::Continue(());
     let query = [Query::plain("word1")];

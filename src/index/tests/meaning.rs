@@ -241,7 +241,6 @@ fn a_reranker_reorders_its_candidates_and_one_ranking_serves_every_cut() {
     let wanted = Wanted {
         limit: 20,
         reranker: Some("fake".into()),
-        transform: None,
     };
     let question = Query::plain("common word7 ten7");
     let mut tell = |_| ControlFlow::Continue(());
@@ -259,42 +258,15 @@ fn a_reranker_reorders_its_candidates_and_one_ranking_serves_every_cut() {
     let scores: Vec<f64> = best.iter().map(|hit| hit.score).collect();
     assert_eq!(scores, [3.0, 2.0, 2.0]);
     assert_eq!(best[0].id, "p0007");
+    // What stands for a question is searched for, and the question compared.
+    let reworded = Query {
+        text: "common word9",
+        question: "word7",
+    };
+    let again = rank(&index, &[reworded], &wanted, &mut encoders, None, &mut tell).unwrap();
+    assert_eq!(again[0].best(20, 1)[0].id, "p0009");
+    assert_eq!(again[0].best(1, 20)[0].id, "p0007");
     // With two candidates, only those two can win.
     let two = ranking.best(5, 2);
     assert_eq!(two.len(), 2);
-}
-
-#[test]
-fn what_several_texts_find_for_a_question_is_fused() {
-    let place = Place::with_documents(40);
-    let (index, _) = place
-        .open(&place.spec(RetrieverKind::Dense, "none"))
-        .unwrap();
-    let text = |text: &str, role| QueryText {
-        text: text.to_owned(),
-        role,
-    };
-    use crate::domain::TextRole::{Passage, Query as Asked};
-    let query = Query {
-        question: "which?".into(),
-        texts: vec![
-            text("word3", Asked),
-            text("word5", Asked),
-            text("word5 ten5", Passage),
-        ],
-    };
-    let wanted = Wanted {
-        limit: 2,
-        reranker: None,
-        transform: Some("multiquery".into()),
-    };
-    let mut tell = |_| ControlFlow::Continue(());
-    let rankings = rank(&index, &[query], &wanted, &mut Fake::new(), None, &mut tell).unwrap();
-    let found: Vec<String> = rankings[0]
-        .best(2, 2)
-        .into_iter()
-        .map(|hit| hit.id)
-        .collect();
-    assert_eq!(found[0], "p0005");
-    assert_eq!(found.len(), 2);
 }

@@ -8,9 +8,13 @@ mod resuming;
 mod shelving;
 mod words;
 
+#[path = "../../../tests/support/parquet_table.rs"]
+mod parquet_table;
+
 use super::*;
 use crate::domain::{Encoders, Passage, RetrieverKind, RetrieverSpec};
 use encoders::Fake;
+use parquet_table::write_parquet;
 use std::{
     fs,
     ops::ControlFlow,
@@ -143,7 +147,6 @@ fn rankings(
     let wanted = Wanted {
         limit,
         reranker: None,
-        transform: None,
     };
     rank(index, &queries, &wanted, encoders, None, &mut |_| {
         ControlFlow::Continue(())

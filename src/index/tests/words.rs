@@ -182,6 +182,63 @@ fn a_directory_of_texts_is_a_corpus() {
     assert_eq!(find(&index, "rivers", 5)[0].title.as_deref(), Some("a"));
 }
 
+const WIKIPEDIA: &str = "message schema {
+    optional binary id (STRING);
+    optional binary url (STRING);
+    optional binary title (STRING);
+    optional binary text (STRING);
+}";
+
+fn articles(numbers: std::ops::Range<u32>) -> Vec<serde_json::Value> {
+    numbers
+        .map(|i| serde_json::json!({"id": i.to_string(), "title": format!("T{i}"), "text": format!("word{i} common")}))
+        .collect()
+}
+
+#[test]
+fn parquet_files_are_a_corpus_alone_and_as_a_directory_of_shards() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = dir.path().join("shards");
+    write_parquet(
+        &shards.join("a-00000-of-00002.parquet"),
+        WIKIPEDIA,
+        &articles(0..30),
+        7,
+    );
+    write_parquet(
+        &shards.join("a-00001-of-00002.parquet"),
+        WIKIPEDIA,
+        &articles(30..50),
+        7,
+    );
+    let whole = dir.path().join("whole.parquet");
+    write_parquet(&whole, WIKIPEDIA, &articles(0..50), 100);
+    let place = Place { dir };
+    for corpus in [&shards, &whole] {
+        let (index, _) = place.open(&words(corpus, "none")).unwrap();
+        assert_eq!(find(&index, "common", 100).len(), 50);
+        let found = find(&index, "word42", 3);
+        assert_eq!(ids(&found), ["42"]);
+        assert_eq!(found[0].title.as_deref(), Some("T42"));
+        // Titles are there for the search, other columns are not.
+        assert_eq!(ids(&find(&index, "T7", 3)), ["7"]);
+    }
+    // Where the shards lie does not matter.
+    let moved = place.dir.path().join("moved");
+    fs::rename(&shards, &moved).unwrap();
+    let (_, built) = place.open(&words(&moved, "none")).unwrap();
+    assert!(built.is_empty());
+
+    write_parquet(&moved.join("b.parquet"), WIKIPEDIA, &articles(49..51), 7);
+    let error = place.open(&words(&moved, "none")).err().unwrap();
+    assert!(
+        error
+            .to_string()
+            .contains("b.parquet:1: id '49' was there before"),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_corpus_that_is_wrong_is_named_with_its_line() {
     for (corpus, wrong) in [
@@ -211,8 +268,6 @@ fn what_is_not_there_is_said_in_one_sentence() {
     let refusal = |asked: &RetrieverSpec| place.open(asked).err().unwrap().to_string();
     let missing = words(Path::new("nowhere.jsonl"), "none");
     assert!(refusal(&missing).contains("no corpus 'nowhere.jsonl'"));
-    let simple = words(Path::new("simple"), "none");
-    assert!(refusal(&simple).contains("wikimedia/wikipedia 20231101.simple"));
     let with = |kind, key: &str, value: serde_json::Value| {
         let mut spec = place.spec(kind, "none");
         spec.options.insert(key.into(), value);
@@ -224,12 +279,6 @@ fn what_is_not_there_is_said_in_one_sentence() {
             "k1",
             0.9.into(),
             "k1 is 1.2 and can not be 0.9",
-        ),
-        (
-            RetrieverKind::Bm25,
-            "wikirank_top_k",
-            9.into(),
-            "use max_docs",
         ),
         (
             RetrieverKind::Dense,

@@ -1,3 +1,4 @@
+use super::super::{mapped, quantized::BlockKind};
 use crate::domain::{Failure, FailureClass};
 use candle_core::quantized::{
     GgmlDType,
@@ -85,8 +86,8 @@ impl GgufFile {
         Failure::new(FailureClass::Permanent, format!("{} {what}", self.label))
     }
 
-    /// Bytes that the weights take in memory: blocks as they are, and on the
-    /// processor the copy in the order its kernels want, floats as f32 there.
+    /// Bytes that the weights take in memory: blocks in the order that the
+    /// kernels want, floats as f32 on the processor.
     ///
     /// # Errors
     /// As [`GgufFile::stretch`].
@@ -102,6 +103,9 @@ impl GgufFile {
                 GgmlDType::F16 | GgmlDType::BF16 => length,
                 // A table that is only looked up in stays in the file.
                 _ if is_head => 0,
+                // The kernels' own order takes a few bits more for its scales.
+                kind if on_cpu && BlockKind::of(kind).is_some() => length + length / 16,
+                // candle keeps a copy in the order that its kernels want.
                 _ if on_cpu => 2 * length + length / 4,
                 _ => length,
             };
@@ -166,6 +170,11 @@ impl GgufFile {
     /// The bytes of a stretch of this file.
     pub fn bytes(&self, range: Range<usize>) -> &[u8] {
         &self.map[range]
+    }
+
+    /// Gives back the memory that reading a stretch has filled.
+    pub fn forget(&self, range: Range<usize>) {
+        mapped::forget(&self.map, range);
     }
 
     /// A list.

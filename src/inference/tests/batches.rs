@@ -42,8 +42,8 @@ fn the_reader_gives_in_a_batch_of_64_what_it_gives_alone() {
     // The first token comes with the prompt; then one pass per token.
     assert_eq!(stats.decode_passes, longest - 1);
     let tokens: usize = batch.values().map(|a| a.as_ref().unwrap().tokens_in).sum();
-    assert_eq!(stats.prompt_tokens, tokens);
-    assert_eq!(stats.prefill_passes, tokens.div_ceil(512));
+    assert_eq!(stats.prompt_tokens + stats.shared_tokens, tokens);
+    assert_eq!(stats.prefill_passes, stats.prompt_tokens.div_ceil(512));
     for request in &requests {
         let alone = answers(&mut engine, std::slice::from_ref(request), &settings);
         assert_eq!(

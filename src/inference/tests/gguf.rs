@@ -282,9 +282,10 @@ fn tensors_keep_the_types_of_the_file() {
     assert!(eight.values().all(|kind| kind == "Q8_0"), "{eight:?}");
     let report = open(&root.join("llama_q8_0.gguf")).describe();
     assert_eq!(report["quantization"], "none");
-    // Rows of 32 and 64 weights are not padded.
+    // Rows of 32 and 64 weights are not padded; panels of 32 rows may be
+    // filled up.
     let bits = report["bits_per_weight"].as_f64().unwrap();
-    assert!((bits - 8.5).abs() < 0.01, "{bits}");
+    assert!((8.49..8.7).contains(&bits), "{bits}");
 }
 
 /// The tokens of the texts, by our tokenizer from this vocabulary.
@@ -300,6 +301,7 @@ fn tokenised(path: &Path, texts: &[String]) -> Vec<Vec<u32>> {
                 system: None,
                 prompt: text.clone(),
                 raw: true,
+                passages: Vec::new(),
             };
             match model.encode(&request) {
                 Ok(tokens) => tokens,
@@ -439,6 +441,7 @@ fn a_file_brings_its_template_and_its_end_tokens() {
         system: None,
         prompt: "Hi".to_owned(),
         raw: false,
+        passages: Vec::new(),
     };
     let tokens = engine.tokens(&request).unwrap();
     let vocab = engine.config().vocab as u32;
@@ -592,9 +595,10 @@ fn the_estimate_of_a_file_is_near_what_it_takes() {
         let estimate = estimate(&files, &options, 4, 100).unwrap().memory;
         let report = load(&files, &options).unwrap().describe();
         let kept = report["bytes"].as_u64().unwrap();
-        // Blocks have a copy in the order that the kernels want.
+        // A table that is looked up in stays in its file; panels of 32 rows may
+        // be filled up.
         assert!(
-            estimate.weights >= kept * 9 / 10 && estimate.weights <= kept * 3,
+            estimate.weights >= kept * 3 / 4 && estimate.weights <= kept * 5 / 4,
             "{name}: {} for {kept}",
             estimate.weights
         );

@@ -7,8 +7,10 @@ mod kernels;
 mod oracle;
 mod parity;
 mod precision;
+mod prefixes;
 mod settings;
 mod texts;
+mod weight_cache;
 
 use super::*;
 use crate::{
@@ -60,6 +62,7 @@ fn requests(prompts: &[String]) -> Vec<GenerationRequest> {
             system: None,
             prompt: prompt.clone(),
             raw: false,
+            passages: Vec::new(),
         })
         .collect()
 }

@@ -1,4 +1,4 @@
-use super::*;
+use super::{super::half_matrix::HalfMatrix, *};
 
 fn kinds(engine: &Engine) -> Vec<(String, String)> {
     engine.describe()["tensors"]
@@ -98,4 +98,37 @@ fn the_report_counts_bits_and_bytes() {
     assert!((32.0..32.5).contains(&bits(&full)), "{full}");
     assert!((8.0..12.0).contains(&bits(&eight)), "{eight}");
     assert!(eight["bytes"].as_u64() < full["bytes"].as_u64());
+}
+
+#[test]
+fn bf16_is_real_on_processors_that_multiply_it() {
+    let with = |dtype| {
+        reader(LoadOptions {
+            dtype,
+            ..LoadOptions::default()
+        })
+    };
+    let mut half = with(Dtype::Bf16);
+    let is_real = HalfMatrix::is_possible();
+    for (name, kind) in kinds(&half) {
+        let want = if is_real { "BF16" } else { "F32" };
+        assert_eq!(kind, want, "{name}");
+    }
+    let cases = heldout("one_passage");
+    let prompts: Vec<String> = cases.iter().take(100).map(|(p, _)| p.clone()).collect();
+    let requests = requests(&prompts);
+    let settings = GenerationSettings::default();
+    let rounded = answers(&mut half, &requests, &settings);
+    let full = answers(&mut with(Dtype::F32), &requests, &settings);
+    let right = |answers: &BTreeMap<usize, Result<Generated, Failure>>| {
+        let is_right = |(idx, answer): &(&usize, &Result<Generated, Failure>)| {
+            answer.as_ref().unwrap().text.trim() == cases[**idx].1
+        };
+        answers.iter().filter(is_right).count()
+    };
+    assert!(right(&full).abs_diff(right(&rounded)) <= 4);
+    for request in &requests[..8] {
+        let alone = answers(&mut half, std::slice::from_ref(request), &settings);
+        assert_eq!(alone[&request.idx], rounded[&request.idx]);
+    }
 }

@@ -47,6 +47,7 @@ fn requests(count: usize) -> Vec<GenerationRequest> {
             system: Some("Answer briefly.".to_owned()),
             prompt: format!("Question {idx}?"),
             raw: false,
+            passages: Vec::new(),
         })
         .collect()
 }
@@ -117,6 +118,7 @@ fn a_batch_is_answered_and_each_answer_goes_to_its_question() {
             tokens_in: 7,
             tokens_out: 3,
             finish: FinishReason::Stop,
+            passages_cut: 0,
         };
         assert_eq!(*generated, expected);
     }
@@ -410,6 +412,34 @@ fn a_prompt_too_long_costs_only_itself_in_every_servers_words() {
 }
 
 #[test]
+fn a_prompt_too_long_loses_passages_from_the_end_until_the_server_takes_it() {
+    let server = Loopback::start(|_, seen| match question(seen).len() {
+        0..=8 => Says::answer("yes"),
+        _ => Says::error(400, "the request exceeds the available context size"),
+    });
+    let mut long = requests(1);
+    long[0].prompt = "Q:aabbccdd".to_owned();
+    long[0].passages = vec![(2, 4), (4, 6), (6, 8), (8, 10)];
+    let mut model = model(&server.url());
+    let (told, result) = ask(&mut model, &long, &defaults());
+    result.unwrap();
+    assert_eq!(told.done[&0].passages_cut, 1);
+    let sent: Vec<String> = server.seen().iter().map(question).collect();
+    assert_eq!(sent, ["Q:aabbccdd", "Q:aabbcc"]);
+    // A question that is too long by itself is a bad one.
+    long[0].prompt = "A long question:aabb".to_owned();
+    long[0].passages = vec![(16, 18), (18, 20)];
+    let (told, result) = ask(&mut model, &long, &defaults());
+    result.unwrap();
+    assert!(
+        told.failed[&0]
+            .message
+            .contains("does not fit into the context")
+    );
+    assert_eq!(server.seen().len(), 2 + 3);
+}
+
+#[test]
 fn a_prompt_that_a_content_filter_stops_costs_only_itself() {
     let server = Loopback::start(|_, seen| match question(seen).as_str() {
         "Question 0?" => Says::Reply(
@@ -672,5 +702,38 @@ fn the_wait_is_read_as_seconds_milliseconds_or_a_date() {
     assert!(past.is_none_or(|wait| wait.is_zero()));
     for nonsense in ["soon", "-1", "NaN", "inf", "1e300", ""] {
         assert_eq!(read("retry-after", nonsense), None, "{nonsense}");
+    }
+}
+
+#[test]
+fn a_limit_that_is_used_up_is_waited_for_until_it_begins_anew() {
+    let wait = |pairs: &[(&'static str, &str)]| {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, value.parse().unwrap());
+        }
+        asked_wait(&headers, SystemTime::UNIX_EPOCH)
+    };
+    let requests = [
+        ("x-ratelimit-remaining-requests", "0"),
+        ("x-ratelimit-reset-requests", "1m2.5s"),
+        ("x-ratelimit-remaining-tokens", "149984"),
+        ("x-ratelimit-reset-tokens", "6h0m0s"),
+    ];
+    assert_eq!(wait(&requests), Some(Duration::from_millis(62_500)));
+    let both = [
+        ("x-ratelimit-remaining-requests", "0"),
+        ("x-ratelimit-reset-requests", "20ms"),
+        ("x-ratelimit-remaining-tokens", "0"),
+        ("x-ratelimit-reset-tokens", "3"),
+    ];
+    assert_eq!(wait(&both), Some(Duration::from_secs(3)));
+    // What is left is nothing to wait for, and the plain header wins.
+    assert_eq!(wait(&requests[2..]), None);
+    let plain = [requests[0], requests[1], ("retry-after", "2")];
+    assert_eq!(wait(&plain), Some(Duration::from_secs(2)));
+    for nonsense in ["soon", "5x", "1.2.3s", "-1s", ""] {
+        let wait = wait(&[requests[0], ("x-ratelimit-reset-requests", nonsense)]);
+        assert!(wait.is_none_or(|wait| wait.is_zero()), "{nonsense}");
     }
 }

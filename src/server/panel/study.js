@@ -129,7 +129,8 @@ export function questions(row) {
 
 /** The scores, without what says how many questions were scored. */
 export function scores(row) {
-  return Object.entries(row.metrics).filter(([name]) => !/^(n_scored|n_failed|coverage)$|_ci_|_low$|_high$/.test(name));
+  // Counts are no scores: `n_scored`, `rouge_l_n`.
+  return Object.entries(row.metrics).filter(([name]) => !/^n_|_n$|^coverage$|_ci\d+$/.test(name));
 }
 
 function row(row) {

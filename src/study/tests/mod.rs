@@ -3,6 +3,7 @@
 mod any_text;
 mod grids;
 mod mistakes;
+mod searching;
 mod selecting;
 mod shipped;
 

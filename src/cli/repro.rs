@@ -1,0 +1,194 @@
+//! `ragicamp repro`: runs an experiment again, and says what differs.
+
+use super::{
+    CliError, ExitStatus,
+    run::{self, How, artifact, say},
+    study_file,
+};
+use crate::{
+    artifacts::{ExperimentDir, StudyDir, now},
+    domain::Prediction,
+};
+use anyhow::anyhow;
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+/// Differences that are printed.
+const MOST: usize = 10;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ragicamp repro outputs/baseline/EXPERIMENT
+  ragicamp repro outputs/baseline/EXPERIMENT --device cpu --output /tmp/again
+
+The experiment runs beside itself, in outputs/.repro; nothing of it is touched.
+Exit code 1 when an answer or a score differs.")]
+pub struct ReproArgs {
+    /// The experiment's directory.
+    #[arg(value_name = "EXPERIMENT_DIR")]
+    directory: PathBuf,
+    /// Where the second run goes.
+    #[arg(long, value_name = "DIR", env = "RAGICAMP_OUTPUT")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// An answer that is another one now.
+#[derive(Debug, Serialize)]
+struct Changed {
+    idx: usize,
+    question: String,
+    before: Option<String>,
+    now: Option<String>,
+}
+
+pub fn run(args: &ReproArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError> {
+    let directory = args.directory.canonicalize().map_err(|_| {
+        CliError::usage(anyhow!(
+            "there is no directory {}",
+            args.directory.display()
+        ))
+    })?;
+    let first = ExperimentDir::new(&directory);
+    let is_experiment = first.exists() && !directory.join("study.yaml").exists();
+    let Some(study) = directory.parent().filter(|_| is_experiment) else {
+        return Err(CliError::usage(anyhow!(
+            "{} is no experiment's directory: name one like outputs/STUDY/EXPERIMENT",
+            args.directory.display()
+        )));
+    };
+    let mut file = study_file::open_directory(study)?;
+    let name = first.name();
+    let Some(spec) = file.study.experiments.iter().find(|spec| spec.name == name) else {
+        return Err(CliError::usage(anyhow!(
+            "{} has no experiment {name} any more",
+            study.join("study.yaml").display()
+        )));
+    };
+    let spec = spec.clone();
+    let before = answers(&first)?;
+    if before.is_empty() {
+        return Err(CliError::usage(anyhow!(
+            "{name} has no answers yet: finish it with `ragicamp resume {}`",
+            study.display()
+        )));
+    }
+    let aside = args.output.clone().unwrap_or_else(|| aside(study, &name));
+    file.study.output_dir = aside.display().to_string();
+    let status = run::execute(&file, &[spec], &args.how, false, true)?;
+    if args.how.dry_run {
+        return Ok(status);
+    }
+    let second = StudyDir::at(&aside).experiment(&name);
+    let again = answers(&second)?;
+    let changed = changed(&before, &again);
+    let same = before.len() - changed.iter().filter(|one| one.before.is_some()).count();
+    let scores = scores(&first, &second)?;
+    if args.how.json {
+        let text = json!({
+            "experiment": name,
+            "output": second.path,
+            "same": same,
+            "changed": changed,
+            "metrics": scores,
+        });
+        say(out, &text.to_string())?;
+    } else {
+        for one in changed.iter().take(MOST) {
+            say(out, &format!("question {}: {}", one.idx, one.question))?;
+            say(out, &format!("  before: {}", shown(one.before.as_deref())))?;
+            say(out, &format!("  now:    {}", shown(one.now.as_deref())))?;
+        }
+        if changed.len() > MOST {
+            say(out, &format!("... and {} more", changed.len() - MOST))?;
+        }
+        for (metric, [before, now]) in &scores {
+            say(out, &format!("{metric}: {before} before, {now} now"))?;
+        }
+        say(
+            out,
+            &format!(
+                "{same} of {} answers are the same; the second run is in {}",
+                before.len(),
+                second.path.display()
+            ),
+        )?;
+    }
+    let differs = !changed.is_empty() || scores.values().any(|[before, now]| before != now);
+    Ok(ExitStatus(status.0.max(u8::from(differs))))
+}
+
+/// Beside the study, where no command takes it for one.
+fn aside(study: &Path, name: &str) -> PathBuf {
+    let outputs = study.parent().unwrap_or(Path::new("."));
+    let when: String = now()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric())
+        .take(15)
+        .collect();
+    outputs
+        .join(".repro")
+        .join(StudyDir::at(study).name())
+        .join(format!("{name}-{when}"))
+}
+
+fn answers(dir: &ExperimentDir) -> Result<BTreeMap<usize, Prediction>, CliError> {
+    dir.answered().map_err(artifact)
+}
+
+fn changed(
+    before: &BTreeMap<usize, Prediction>,
+    now: &BTreeMap<usize, Prediction>,
+) -> Vec<Changed> {
+    let all: BTreeMap<usize, &Prediction> = before
+        .iter()
+        .chain(now)
+        .map(|(idx, record)| (*idx, record))
+        .collect();
+    all.into_iter()
+        .filter_map(|(idx, record)| {
+            let text = |records: &BTreeMap<usize, Prediction>| {
+                records.get(&idx).map(|record| record.prediction.clone())
+            };
+            let (before, now) = (text(before), text(now));
+            (before != now).then(|| Changed {
+                idx,
+                question: record.question.clone(),
+                before,
+                now,
+            })
+        })
+        .collect()
+}
+
+/// Each mean score before and now.
+fn scores(
+    first: &ExperimentDir,
+    second: &ExperimentDir,
+) -> Result<BTreeMap<String, [Value; 2]>, CliError> {
+    let metrics = |dir: &ExperimentDir| -> Result<Map<String, Value>, CliError> {
+        let results = dir.results().map_err(artifact)?;
+        Ok(results.map(|results| results.metrics).unwrap_or_default())
+    };
+    let (before, now) = (metrics(first)?, metrics(second)?);
+    Ok(before
+        .iter()
+        .filter(|(name, value)| value.is_number() && crate::metrics::find(name).is_some())
+        .map(|(name, value)| {
+            let now = now.get(name).cloned().unwrap_or(Value::Null);
+            (name.clone(), [value.clone(), now])
+        })
+        .collect())
+}
+
+fn shown(text: Option<&str>) -> String {
+    text.map_or_else(|| "no answer".to_owned(), |text| format!("{text:?}"))
+}

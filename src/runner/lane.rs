@@ -1,0 +1,435 @@
+use super::{
+    devices::LaneDevice,
+    experiment::{ExperimentRun, Verdict, changed_question},
+    generation::failure_of,
+    judge::Judge,
+    listener::Ears,
+    message::Message,
+    plan::{Action, look},
+    report::ExperimentReport,
+    resources::Resources,
+    schedule::{Seen, Turn},
+    signals::SignalState,
+    study_run::Shared,
+    supervisor::Supervisor,
+};
+use crate::{
+    artifacts::{ArtifactError, Claim, ExperimentDir, LeaseOptions},
+    domain::{Event, ExperimentSpec, Failure, FailureClass, Phase},
+};
+use crossbeam_channel::Receiver;
+use serde_json::{Map, Value, json};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// One device's part of a run, on a thread that lives as long as its worker:
+/// the kernel kills a worker when the thread that started it ends.
+pub struct Lane<'s, 'a> {
+    shared: &'s Shared<'a>,
+    number: usize,
+    device: &'s LaneDevice,
+    resources: Resources,
+    supervisor: Supervisor,
+    inbox: Receiver<Message>,
+    signals: SignalState,
+    ears: Ears<'s>,
+    environment: Value,
+    judge: Option<Judge>,
+}
+
+enum Next {
+    Go,
+    Stop,
+}
+
+impl<'s, 'a> Lane<'s, 'a> {
+    /// A lane that has not begun.
+    pub fn new(shared: &'s Shared<'a>, number: usize, resources: Resources) -> Self {
+        let device = &shared.options.devices[number];
+        let (tell, inbox) = crossbeam_channel::unbounded();
+        let signals = shared.hub.attach(tell.clone());
+        Self {
+            shared,
+            number,
+            device,
+            resources,
+            supervisor: Supervisor::new(
+                shared.options.worker.clone(),
+                device.clone(),
+                shared.options.cache.clone(),
+                tell,
+                signals.clone(),
+            ),
+            inbox,
+            signals,
+            ears: Ears(&shared.audience),
+            environment: environment(device),
+            judge: shared
+                .study
+                .llm_judge
+                .as_ref()
+                .map(|judge| Judge::new(judge, &shared.options.cache)),
+        }
+    }
+
+    /// Runs experiments until there is none left for it.
+    pub fn run(mut self) {
+        loop {
+            if let Some(signal) = self.signals.received() {
+                lock(&self.shared.report).signal = Some(signal);
+                break;
+            }
+            if self.signals.is_stopping() || self.shared.is_closed() {
+                break;
+            }
+            match self.shared.turn(self.number) {
+                Turn::Run(cell) => {
+                    if let Next::Stop = self.one(&self.shared.experiments[cell]) {
+                        break;
+                    }
+                }
+                Turn::Wait => {}
+                Turn::Over => break,
+            }
+        }
+        self.supervisor.end_worker();
+        lock(&self.shared.report).loads += self.supervisor.loads;
+    }
+
+    fn one(&mut self, spec: &'s ExperimentSpec) -> Next {
+        let loaded_before = self.supervisor.loaded.0;
+        let loads_before = self.supervisor.loads;
+        let may_wait = self.shared.may_postpone();
+        // A panic in here is a bug of ours. It costs this experiment, which
+        // can be resumed, and not the hundreds after it.
+        let result = catch_unwind(AssertUnwindSafe(|| self.claimed(spec, may_wait)));
+        let verdict = match result {
+            Ok(Ok(verdict)) => verdict,
+            Ok(Err(error)) => Some(Verdict::StopStudy(failure_of(&error))),
+            Err(_) => {
+                lock(&self.shared.report).bug = true;
+                self.supervisor.kill_worker();
+                Some(Verdict::Next(self.after_panic(spec)))
+            }
+        };
+        let Some(verdict) = verdict else {
+            self.shared.postpone(self.number);
+            return Next::Go;
+        };
+        self.shared.summarise_now_and_then();
+        let (loaded, load_seconds) = self.supervisor.loaded;
+        let seen = Seen {
+            load_seconds: (loaded > loaded_before).then_some(load_seconds),
+            // A worker that was kept from before has shown that it can.
+            started: loaded > loaded_before || self.supervisor.loads == loads_before,
+            is_complete: matches!(&verdict, Verdict::Next(report)
+                if report.phase == Phase::Complete && report.skipped.is_none()),
+        };
+        match verdict {
+            Verdict::Next(report) => {
+                if !seen.started
+                    && may_be_the_device(report.failure.as_ref())
+                    && self.shared.second_opinion(self.number)
+                {
+                    self.ears.remark(&format!(
+                        "{}: its model could not be started on {}; another device tries",
+                        spec.name, self.device.name
+                    ));
+                    return Next::Go;
+                }
+                self.shared.done(self.number, seen);
+                let failed = report.phase == Phase::Failed;
+                lock(&self.shared.report).experiments.push(report);
+                if failed && self.shared.options.fail_fast {
+                    self.ears
+                        .remark("stopping at the first failure (--fail-fast)");
+                    self.shared.close();
+                    return Next::Stop;
+                }
+                Next::Go
+            }
+            Verdict::Interrupted(report) => {
+                let mut run = lock(&self.shared.report);
+                run.experiments.push(report);
+                if run.environment.is_none() {
+                    run.signal = Some(self.signals.received().unwrap_or(2));
+                }
+                Next::Stop
+            }
+            Verdict::TakenOver(why) => {
+                self.shared.done(self.number, seen);
+                self.skip(spec, &why);
+                Next::Go
+            }
+            Verdict::StopStudy(failure) => {
+                if self.supervisor.device_failure.is_some() && self.shared.retire(self.number) {
+                    self.ears.remark(&format!(
+                        "{} is given up, its work goes to the other devices: {failure}",
+                        self.device.name
+                    ));
+                    return Next::Stop;
+                }
+                let is_first = {
+                    let mut run = lock(&self.shared.report);
+                    let is_first = run.environment.is_none();
+                    run.environment.get_or_insert(failure.clone());
+                    is_first
+                };
+                if is_first {
+                    self.ears.remark(&format!("the study stops: {failure}"));
+                    self.shared.hub.stop();
+                }
+                Next::Stop
+            }
+        }
+    }
+
+    /// `None`: another run has it, and it is worth another look later.
+    fn claimed(
+        &mut self,
+        spec: &'s ExperimentSpec,
+        may_wait: bool,
+    ) -> Result<Option<Verdict>, ArtifactError> {
+        let settings = self.shared.study.settings_for(&spec.name);
+        let unavailable = self.shared.study.unavailable.get(&spec.name);
+        let dataset = self
+            .resources
+            .dataset(&spec.dataset, settings.num_questions)
+            .ok();
+        let total = dataset.as_ref().map(|dataset| dataset.questions.len());
+        let force = self.shared.options.force;
+        let (action, _) = look(
+            spec,
+            settings,
+            unavailable,
+            total,
+            self.shared.dir,
+            force,
+            false,
+        )?;
+        if action == Action::Complete {
+            return Ok(Some(Verdict::Next(self.complete_before(spec, "complete")?)));
+        }
+        let dir = self.shared.dir.experiment(&spec.name);
+        let lease = match dir.claim(&LeaseOptions::default())? {
+            Claim::Mine(lease) => lease,
+            Claim::Held(_) if may_wait => return Ok(None),
+            Claim::Held(owner) => {
+                let why = format!("it is being run by {owner}");
+                return Ok(Some(Verdict::TakenOver(why)));
+            }
+        };
+        // Somebody may have finished it between the look and the claim.
+        let (mut action, _) = self.look_again(spec, total, force)?;
+        // A cell whose dataset now asks something else is left as it is.
+        if let Some(dataset) = &dataset
+            && !matches!(
+                action,
+                Action::Complete | Action::Changed { .. } | Action::Redo
+            )
+            && let Some(message) = changed_question(&dir, dataset)?
+        {
+            if !force {
+                let mut report = self.blank(spec);
+                report.failure = Some(Failure::new(FailureClass::Permanent, message));
+                report.phase = Phase::Failed;
+                return Ok(Some(Verdict::Next(report)));
+            }
+            action = Action::Redo;
+        }
+        let lease = match action {
+            Action::Complete => {
+                return Ok(Some(Verdict::Next(self.complete_before(spec, "complete")?)));
+            }
+            Action::Changed { differences } => {
+                let message = format!(
+                    "the directory holds another experiment of this name ({}); give the study \
+                     another name or output_dir, or start over with --force",
+                    differences.join("; ")
+                );
+                let mut report = self.blank(spec);
+                report.failure = Some(Failure::new(FailureClass::Permanent, message));
+                report.phase = Phase::Failed;
+                return Ok(Some(Verdict::Next(report)));
+            }
+            Action::Redo if self.finished_meanwhile(&dir) => {
+                return Ok(Some(Verdict::Next(self.complete_before(spec, "complete")?)));
+            }
+            Action::Redo => {
+                let aside = dir.set_aside(self.shared.dir.path())?;
+                self.ears.remark(&format!(
+                    "{}: moved aside to {}",
+                    spec.name,
+                    aside.display()
+                ));
+                drop(lease);
+                match dir.claim(&LeaseOptions::default())? {
+                    Claim::Mine(lease) => lease,
+                    Claim::Held(owner) => {
+                        let why = format!("it is being run by {owner}");
+                        return Ok(Some(Verdict::TakenOver(why)));
+                    }
+                }
+            }
+            _ => lease,
+        };
+        let timeout = self.shared.options.timeout.or_else(|| {
+            settings
+                .experiment_timeout_s
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        });
+        let mut run = ExperimentRun {
+            spec,
+            settings,
+            unavailable: unavailable.map(String::as_str),
+            timeout,
+            device: &self.device.name,
+            dir,
+            lease,
+            supervisor: &mut self.supervisor,
+            resources: &mut self.resources,
+            shelf: &self.shared.shelf,
+            lessons: &self.shared.lessons,
+            inbox: &self.inbox,
+            signals: &self.signals,
+            ears: &mut self.ears,
+            environment: &self.environment,
+            judge: self.judge.as_mut(),
+        };
+        let verdict = run.run();
+        if let Err(error) = run.lease.release()
+            && !matches!(error, ArtifactError::LeaseLost { .. })
+        {
+            self.ears.remark(&format!("{}: {error}", spec.name));
+        }
+        Ok(Some(verdict))
+    }
+
+    /// Whether another run completed it since this one began: that is what
+    /// starting over was to bring about.
+    fn finished_meanwhile(&self, dir: &ExperimentDir) -> bool {
+        dir.state().is_ok_and(|state| {
+            state.is_some_and(|state| {
+                state.phase == Phase::Complete && state.updated_at >= self.shared.began
+            })
+        })
+    }
+
+    fn look_again(
+        &self,
+        spec: &ExperimentSpec,
+        total: Option<usize>,
+        force: bool,
+    ) -> Result<(Action, usize), ArtifactError> {
+        let settings = self.shared.study.settings_for(&spec.name);
+        let unavailable = self.shared.study.unavailable.get(&spec.name);
+        look(
+            spec,
+            settings,
+            unavailable,
+            total,
+            self.shared.dir,
+            force,
+            true,
+        )
+    }
+
+    fn complete_before(
+        &mut self,
+        spec: &ExperimentSpec,
+        why: &str,
+    ) -> Result<ExperimentReport, ArtifactError> {
+        let mut report = self.blank(spec);
+        report.phase = Phase::Complete;
+        report.skipped = Some(why.to_owned());
+        if let Ok(Some(results)) = self.shared.dir.experiment(&spec.name).results() {
+            report.answered = results.num_examples;
+            report.total = results.num_examples;
+            report.metrics = results.metrics;
+        }
+        self.ears.hear(&Event::ExperimentSkipped {
+            experiment: spec.name.clone(),
+            reason: why.to_owned(),
+        });
+        Ok(report)
+    }
+
+    fn skip(&mut self, spec: &ExperimentSpec, why: &str) {
+        let mut report = self.blank(spec);
+        report.skipped = Some(why.to_owned());
+        lock(&self.shared.report).experiments.push(report);
+        self.ears.hear(&Event::ExperimentSkipped {
+            experiment: spec.name.clone(),
+            reason: why.to_owned(),
+        });
+    }
+
+    fn after_panic(&mut self, spec: &ExperimentSpec) -> ExperimentReport {
+        let failure = Failure::new(
+            FailureClass::Permanent,
+            "a bug in ragicamp: its message stands above; what was answered is kept",
+        );
+        let dir = self.shared.dir.experiment(&spec.name);
+        let mut report = self.blank(spec);
+        if let Ok(Some(mut state)) = dir.state() {
+            state.phase = Phase::Failed;
+            state.error = Some(failure.first_line().to_owned());
+            state.failure_class = Some(failure.class);
+            report.answered = state.predictions_complete;
+            report.total = state.total_questions;
+            let written = dir.write_state(&state).and_then(|()| {
+                dir.write_error_log(&crate::artifacts::ErrorLog::new(spec, &failure))
+            });
+            if let Err(error) = written {
+                self.ears.remark(&format!("{}: {error}", spec.name));
+            }
+        }
+        report.phase = Phase::Failed;
+        report.failure = Some(failure);
+        report
+    }
+
+    fn blank(&self, spec: &ExperimentSpec) -> ExperimentReport {
+        ExperimentReport {
+            name: spec.name.clone(),
+            phase: Phase::Init,
+            answered: 0,
+            total: 0,
+            failure: None,
+            metrics: Map::new(),
+            interrupted: false,
+            skipped: None,
+            seconds: 0.0,
+        }
+    }
+}
+
+/// Whether a model that could not be started might do so on another device:
+/// not where the worker said what is wrong with the model.
+fn may_be_the_device(failure: Option<&Failure>) -> bool {
+    failure.is_some_and(|failure| {
+        !matches!(
+            failure.class,
+            FailureClass::Permanent | FailureClass::BadItem
+        )
+    })
+}
+
+fn environment(device: &LaneDevice) -> Value {
+    json!({
+        "ragicamp": env!("CARGO_PKG_VERSION"),
+        "device": device.name,
+        "host": rustix::system::uname().nodename().to_string_lossy(),
+        "kernel": rustix::system::uname().release().to_string_lossy(),
+        "threads": std::thread::available_parallelism().map_or(0, usize::from),
+        "cuda": cfg!(feature = "cuda"),
+    })
+}
+
+/// A lane that panicked leaves nothing half done behind its locks.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

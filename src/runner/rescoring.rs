@@ -1,0 +1,333 @@
+use super::{
+    experiment::about,
+    scoring::Scorer,
+    tables::{Line, write_tables},
+};
+use crate::{
+    artifacts::{
+        ArtifactError, Claim, Durability, ExperimentDir, Lease, LeaseOptions, Results, State,
+        StudyDir,
+    },
+    domain::{ExperimentSpec, Failure, Phase, Prediction, Question},
+    metrics::Evaluation,
+};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What became of an experiment whose answers were to be scored again.
+#[derive(Debug)]
+pub enum Rescored {
+    /// They were.
+    Done {
+        /// Where it stands now.
+        phase: Phase,
+        /// All its aggregates, old ones too.
+        metrics: Map<String, Value>,
+        /// What is not computed, or not for every item, and why.
+        uncomputed: Vec<(String, String)>,
+    },
+    /// It was left as it is, and why.
+    LeftAlone(String),
+}
+
+/// Why an experiment could not be scored.
+#[derive(Debug, thiserror::Error)]
+pub enum RescoreError {
+    /// Its files.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// The passages of its questions can not be found again.
+    #[error(transparent)]
+    Retrieval(#[from] Failure),
+}
+
+/// Computes the named metrics over what an experiment has answered, and
+/// writes them beside those that are there; no model answers anything. The
+/// experiment is held by its lease meanwhile.
+///
+/// # Errors
+/// When its files can not be read or written, or its passages not be found.
+pub fn rescore(
+    dir: &ExperimentDir,
+    metric_names: &[String],
+    scorer: &mut Scorer<'_>,
+) -> Result<Rescored, RescoreError> {
+    if let Some(reason) = unfinished(dir.state()?.as_ref()) {
+        return Ok(Rescored::LeftAlone(reason));
+    }
+    let lease = match dir.claim(&LeaseOptions::default())? {
+        Claim::Mine(lease) => lease,
+        Claim::Held(owner) => {
+            return Ok(Rescored::LeftAlone(format!("it is being run by {owner}")));
+        }
+    };
+    // Somebody may have gone on with it between the look and the claim.
+    let state = match dir.state()? {
+        Some(state) if unfinished(Some(&state)).is_none() => state,
+        _ => {
+            let reason = "another run has taken it up".to_owned();
+            return Ok(Rescored::LeftAlone(reason));
+        }
+    };
+    Rescoring {
+        dir,
+        lease,
+        state,
+        metric_names,
+    }
+    .run(scorer)
+}
+
+fn unfinished(state: Option<&State>) -> Option<String> {
+    match state {
+        None => Some("it has no state.json".to_owned()),
+        Some(state) => match state.phase {
+            Phase::Init | Phase::Generating => Some(format!(
+                "it is {}; `ragicamp resume` finishes it",
+                state.phase
+            )),
+            Phase::Generated | Phase::ComputingMetrics | Phase::Complete | Phase::Failed => None,
+        },
+    }
+}
+
+/// One experiment, held.
+struct Rescoring<'a> {
+    dir: &'a ExperimentDir,
+    lease: Lease,
+    state: State,
+    metric_names: &'a [String],
+}
+
+impl Rescoring<'_> {
+    fn run(mut self, scorer: &mut Scorer<'_>) -> Result<Rescored, RescoreError> {
+        let spec: Option<ExperimentSpec> = self
+            .dir
+            .metadata()?
+            .and_then(|metadata| serde_json::from_value(metadata.spec).ok());
+        let (mut best, mut aggregate) = self.answers()?;
+        let questions = self.questions(&best)?;
+        let predictions: Vec<Prediction> = questions
+            .iter()
+            .filter_map(|question| best.get(&question.idx))
+            .cloned()
+            .collect();
+        let lease = &mut self.lease;
+        let evaluation = scorer.score(
+            spec.as_ref(),
+            self.metric_names,
+            &questions,
+            &predictions,
+            // A judge may take long: we are alive. A lease that is lost all
+            // the same is seen at the next write.
+            &mut || {
+                let _ = lease.beat();
+                true
+            },
+        )?;
+        self.merge(&evaluation, &mut best, &mut aggregate);
+        self.lease.check()?;
+        self.dir.unseal()?;
+        let failed = self.state.phase == Phase::Failed;
+        if !failed {
+            // A kill between the files leaves metrics outstanding, not wrong.
+            self.state.phase = Phase::ComputingMetrics;
+            self.dir.write_state(&self.state)?;
+        }
+        self.dir
+            .write_predictions(&questions, &best, &aggregate, Durability::Durable)?;
+        if !failed {
+            self.write_results(spec.as_ref(), &aggregate)?;
+            self.conclude(&evaluation)?;
+        }
+        self.dir.seal()?;
+        self.lease.release()?;
+        Ok(Rescored::Done {
+            phase: self.state.phase,
+            metrics: aggregate,
+            uncomputed: evaluation.uncomputed,
+        })
+    }
+
+    /// The best record of every question, with the scores it has, and the
+    /// aggregates.
+    fn answers(&self) -> Result<(BTreeMap<usize, Prediction>, Map<String, Value>), ArtifactError> {
+        let mut best = self.dir.records()?.best;
+        let file = match self.dir.predictions() {
+            Ok(file) => file,
+            // The journal has the answers; the scores are computed again.
+            Err(ArtifactError::Malformed { .. }) if !best.is_empty() => None,
+            Err(error) => return Err(error),
+        };
+        let mut aggregate = Map::new();
+        if let Some(mut file) = file {
+            aggregate = std::mem::take(&mut file.aggregate_metrics);
+            for (idx, rendered) in file.best() {
+                match best.get_mut(&idx) {
+                    Some(record) if record.prediction == rendered.prediction => {
+                        record.metrics = rendered.metrics;
+                    }
+                    Some(_) => {}
+                    None => {
+                        best.insert(idx, rendered);
+                    }
+                }
+            }
+        }
+        if let Ok(Some(results)) = self.dir.results() {
+            aggregate.extend(results.metrics);
+        }
+        Ok((best, aggregate))
+    }
+
+    /// The experiment's questions, and those that only a record tells of: none
+    /// of these may get lost.
+    fn questions(
+        &self,
+        best: &BTreeMap<usize, Prediction>,
+    ) -> Result<Vec<Question>, ArtifactError> {
+        let mut questions = self
+            .dir
+            .questions()?
+            .map(|file| file.questions)
+            .unwrap_or_default();
+        let listed: HashSet<usize> = questions.iter().map(|question| question.idx).collect();
+        let unlisted = best.values().filter(|record| !listed.contains(&record.idx));
+        questions.extend(unlisted.map(|record| Question {
+            idx: record.idx,
+            question: record.question.clone(),
+            expected: record.expected.clone(),
+            id: None,
+            supporting: Vec::new(),
+        }));
+        Ok(questions)
+    }
+
+    /// Puts the new scores in the place of old ones of the same names.
+    fn merge(
+        &self,
+        evaluation: &Evaluation,
+        best: &mut BTreeMap<usize, Prediction>,
+        aggregate: &mut Map<String, Value>,
+    ) {
+        for name in self.metric_names {
+            for record in best.values_mut() {
+                record.metrics.shift_remove(name);
+            }
+            for end in ["", "_ci95", "_n", "_failed"] {
+                aggregate.shift_remove(&format!("{name}{end}"));
+            }
+        }
+        for (idx, scores) in &evaluation.per_item {
+            if let Some(record) = best.get_mut(idx) {
+                record.metrics.extend(scores.clone());
+            }
+        }
+        aggregate.extend(evaluation.aggregate.clone());
+    }
+
+    fn write_results(
+        &self,
+        spec: Option<&ExperimentSpec>,
+        aggregate: &Map<String, Value>,
+    ) -> Result<(), ArtifactError> {
+        let before = match self.dir.results() {
+            Ok(results) => results,
+            Err(ArtifactError::Malformed { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let duration = before
+            .as_ref()
+            .map_or(0.0, |before| before.duration_seconds);
+        let metadata = match (spec, before) {
+            (Some(spec), _) => about(spec),
+            (None, Some(before)) => before.metadata,
+            (None, None) => Map::new(),
+        };
+        self.dir.write_results(&Results::new(
+            self.dir.name(),
+            &self.dir.path,
+            aggregate.clone(),
+            self.state.predictions_complete,
+            duration,
+            metadata,
+        ))
+    }
+
+    /// Writes what is computed now, and whether that is everything.
+    fn conclude(&mut self, evaluation: &Evaluation) -> Result<(), ArtifactError> {
+        let state = &mut self.state;
+        let missing = |name: &String| evaluation.uncomputed.iter().any(|(one, _)| one == name);
+        for name in self.metric_names {
+            if !state.metrics_requested.contains(name) {
+                state.metrics_requested.push(name.clone());
+            }
+        }
+        state.metrics_computed.retain(|name| !missing(name));
+        for name in &evaluation.computed {
+            if !state.metrics_computed.contains(name) {
+                state.metrics_computed.push(name.clone());
+            }
+        }
+        let lacking = state
+            .metrics_requested
+            .iter()
+            .find(|name| !state.metrics_computed.contains(name));
+        if let Some(name) = lacking {
+            let reason = evaluation
+                .uncomputed
+                .iter()
+                .find(|(one, _)| one == name)
+                .map_or("it was asked for before", |(_, why)| why);
+            state.error = Some(format!("the metric {name} is not computed: {reason}"));
+            return self.dir.write_state(state);
+        }
+        state.phase = Phase::Complete;
+        state.error = None;
+        state.interrupted = false;
+        self.dir.retire_error_log()?;
+        self.dir.write_state(state)
+    }
+}
+
+/// Writes the tables of a study anew. `specs` are those of its grid, in
+/// order; what else has a directory follows, told by its own files.
+///
+/// # Errors
+/// When the directory can not be listed, or a table not be written.
+pub fn rewrite_tables(
+    dir: &StudyDir,
+    study: &str,
+    specs: &[ExperimentSpec],
+) -> Result<(), ArtifactError> {
+    let of_grid: HashMap<&str, &ExperimentSpec> = specs
+        .iter()
+        .map(|spec| (spec.name.as_str(), spec))
+        .collect();
+    let others = dir.experiments()?;
+    let others = others
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !of_grid.contains_key(name));
+    let names: Vec<&str> = specs
+        .iter()
+        .map(|spec| spec.name.as_str())
+        .chain(others)
+        .collect();
+    let lines = names.into_iter().filter_map(|name| {
+        let experiment = dir.experiment(name);
+        let about = match of_grid.get(name) {
+            Some(spec) => about(spec),
+            None => experiment
+                .results()
+                .ok()
+                .flatten()
+                .map(|results| results.metadata)
+                .unwrap_or_default(),
+        };
+        Line::read(&experiment, &about, None)
+    });
+    dir.unseal()?;
+    write_tables(dir, study, lines)?;
+    dir.seal()
+}

@@ -1,0 +1,184 @@
+use super::{
+    conversation::query_of, dialogue, judge::Judge, lane::lock, resources::Resources,
+    retrieval::Shelf,
+};
+use crate::{
+    domain::{ExperimentSpec, Failure, Passage, Prediction, Question},
+    index::Query,
+    metrics::{self, Evaluation, GivenScores},
+};
+use serde_json::Value;
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Mutex};
+
+/// Metrics that look at retrieved passages.
+const PASSAGE_METRICS: [&str; 6] = [
+    "answer_in_context",
+    "context_recall",
+    "recall",
+    "hit",
+    "mrr",
+    "ndcg",
+];
+
+/// What scores answers: passages are found again, judges are asked, and
+/// nothing is generated.
+pub struct Scorer<'r> {
+    /// Finds passages.
+    pub shelf: &'r Mutex<Shelf>,
+    /// Where the corpora are.
+    pub resources: &'r Resources,
+    /// The study's judge, where it has one.
+    pub judge: Option<&'r mut Judge>,
+}
+
+/// What is known of a question beside its answer.
+struct Known<'q> {
+    supporting: &'q [String],
+    passages: Option<Vec<Passage>>,
+}
+
+impl Scorer<'_> {
+    /// Scores `predictions`, the answers to `questions`, by the named metrics.
+    /// `spec` is `None` for an experiment of another version, whose passages
+    /// can not be found again. `go_on` is asked between the calls of a judge,
+    /// which may take long; when it says no, the rest stays unjudged.
+    ///
+    /// # Errors
+    /// When passages are needed and the index can not be had.
+    pub fn score(
+        &mut self,
+        spec: Option<&ExperimentSpec>,
+        metric_names: &[String],
+        questions: &[Question],
+        predictions: &[Prediction],
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Evaluation, Failure> {
+        let reads_passages = metric_names.iter().any(|metric| {
+            let name = metric.split('@').next().unwrap_or(metric);
+            PASSAGE_METRICS.contains(&name)
+        });
+        let spec = spec.filter(|spec| reads_passages && spec.retriever.is_some());
+        let by_idx: BTreeMap<usize, &Prediction> = predictions
+            .iter()
+            .map(|prediction| (prediction.idx, prediction))
+            .collect();
+        let mut known = BTreeMap::new();
+        if let Some(spec) = spec {
+            self.rank(spec, questions, &by_idx, go_on)?;
+        }
+        for question in questions {
+            let prediction = by_idx.get(&question.idx).copied();
+            let passages = match (spec, prediction) {
+                (Some(spec), Some(prediction)) => {
+                    Some(self.passages_of(spec, prediction, &question.question)?)
+                }
+                _ => None,
+            };
+            let supporting = question.supporting.as_slice();
+            known.insert(
+                question.idx,
+                Known {
+                    supporting,
+                    passages,
+                },
+            );
+        }
+        let given = self.verdicts(metric_names, predictions, go_on);
+        Ok(metrics::evaluate_with(
+            metric_names,
+            predictions,
+            &|prediction| {
+                let known = known.get(&prediction.idx);
+                metrics::Evidence {
+                    supporting: known.map_or(&[][..], |known| known.supporting),
+                    passages: known
+                        .and_then(|known| known.passages.as_ref())
+                        .map(|passages| passages.iter().map(|p| p.text.as_str()).collect()),
+                    given: given.get(&prediction.idx),
+                }
+            },
+        ))
+    }
+
+    /// Makes the rankings that the predictions were made of again, all at once.
+    fn rank(
+        &mut self,
+        spec: &ExperimentSpec,
+        questions: &[Question],
+        predictions: &BTreeMap<usize, &Prediction>,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Failure> {
+        let of: Vec<(Vec<String>, &str)> = questions
+            .iter()
+            .filter_map(|question| {
+                let prediction = predictions.get(&question.idx)?;
+                let text = &question.question;
+                let queries = dialogue::queries(prediction).unwrap_or_else(|| vec![text.clone()]);
+                Some((queries, text.as_str()))
+            })
+            .collect();
+        let queries: Vec<Query<'_>> = of
+            .iter()
+            .flat_map(|(queries, question)| {
+                let queries = queries.iter();
+                queries.map(|text| query_of(spec, text, question))
+            })
+            .collect();
+        let resources = self.resources;
+        lock(self.shelf).rank(spec, &queries, resources, &mut |_| match go_on() {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        })
+    }
+
+    /// The passages that a prediction's prompt was made of, found again.
+    fn passages_of(
+        &mut self,
+        spec: &ExperimentSpec,
+        prediction: &Prediction,
+        question: &str,
+    ) -> Result<Vec<Passage>, Failure> {
+        let shelf = lock(self.shelf);
+        let find = |query: &str| shelf.passages(spec, query_of(spec, query, question));
+        let cut = prediction.extra.get("passages_cut").and_then(Value::as_u64);
+        let cut = cut.and_then(|cut| usize::try_from(cut).ok()).unwrap_or(0);
+        let Some(queries) = dialogue::queries(prediction) else {
+            let mut passages = find(question)?;
+            passages.truncate(passages.len().saturating_sub(cut));
+            return Ok(passages);
+        };
+        let mut found: Vec<Passage> = Vec::new();
+        for query in queries {
+            found.extend(find(&query)?);
+        }
+        let in_prompt = prediction.retrieved.len().saturating_sub(cut);
+        let hits = prediction.retrieved[..in_prompt].iter();
+        Ok(hits
+            .filter_map(|hit| found.iter().find(|passage| passage.id == hit.id).cloned())
+            .collect())
+    }
+
+    fn verdicts(
+        &mut self,
+        metric_names: &[String],
+        predictions: &[Prediction],
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> BTreeMap<usize, GivenScores> {
+        let judged = || metric_names.iter().filter(|name| metrics::is_judged(name));
+        let Some(judge) = self
+            .judge
+            .as_deref_mut()
+            .filter(|_| judged().next().is_some())
+        else {
+            return BTreeMap::new();
+        };
+        judge
+            .verdicts(predictions, go_on)
+            .into_iter()
+            .map(|(idx, verdict)| {
+                let scores = judged().map(|name| (name.clone(), verdict.clone()));
+                (idx, scores.collect())
+            })
+            .collect()
+    }
+}

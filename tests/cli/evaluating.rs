@@ -1,0 +1,334 @@
+//! `evaluate` and `metrics`: scores for answers that are there.
+
+use super::place::{EIGHT, FULL, Place, shipped, study};
+use serde_json::{Value, json};
+use std::fs;
+
+fn aggregate(place: &Place, file: &str) -> Value {
+    let done = place.ok(&["evaluate", file, "--metrics", "exact_match,f1", "--json"]);
+    let json: Value = serde_json::from_str(&done.out).unwrap();
+    json["aggregate_metrics"].clone()
+}
+
+#[test]
+fn a_file_of_any_shape_is_scored_and_an_error_in_it_never() {
+    let place = Place::new();
+    place.write(
+        "ours.json",
+        &json!({"experiment": "e", "predictions": [
+            {"idx": 0, "question": "q", "prediction": "The Cat", "expected": ["cat"], "error": null},
+            {"idx": 1, "question": "q", "prediction": "dog", "expected": ["cat"], "error": null},
+            {"idx": 2, "question": "q", "prediction": "[ERROR: boom]", "expected": ["[ERROR: boom]"], "error": "boom"},
+            {"idx": 3, "question": "q", "prediction": "[ABORTED: 5 consecutive failures]", "expected": ["cat"], "error": "x", "aborted": true},
+        ]})
+        .to_string(),
+    );
+    let ours = aggregate(&place, "ours.json");
+    assert_eq!(ours["exact_match"], 0.5);
+    assert_eq!(ours["n_scored"], 2);
+    assert_eq!(ours["n_failed"], 2);
+    assert_eq!(ours["coverage"], 0.5);
+    assert!(ours["exact_match_ci95"][0].as_f64().unwrap() < 0.5);
+
+    // An older shape: `query`, markers without an error key, an idx twice.
+    place.write(
+        "old.json",
+        &json!({"predictions": [
+            {"idx": 0, "query": "q", "prediction": "[ERROR: out of memory]", "expected": ["cat"]},
+            {"idx": 0, "query": "q", "prediction": "cat", "expected": ["cat"]},
+            {"idx": 1, "query": "q", "prediction": "[ABORTED: 5 consecutive failures]", "expected": ["cat"]},
+        ]})
+        .to_string(),
+    );
+    let old = aggregate(&place, "old.json");
+    assert_eq!(
+        (&old["exact_match"], &old["n_failed"]),
+        (&json!(1.0), &json!(1))
+    );
+
+    place.write(
+        "lines.jsonl",
+        "{\"prediction\": \"cat\", \"expected\": [\"cat\"]}\n\
+         {\"prediction\": \"cat\", \"answers\": [\"dog\"]}\n\n\
+         {\"prediction\": \"cat\", \"golden_answers\": \"cat\"}\n\
+         {\"prediction\": \"cat\", \"answers\": {\"text\": [\"cat\"]}}\n",
+    );
+    let lines = aggregate(&place, "lines.jsonl");
+    assert_eq!(
+        (&lines["exact_match"], &lines["n_scored"]),
+        (&json!(0.75), &json!(4))
+    );
+    place.write(
+        "one.jsonl",
+        "{\"prediction\": \"cat\", \"answers\": [\"cat\"]}\n",
+    );
+    assert_eq!(aggregate(&place, "one.jsonl")["f1"], 1.0);
+    let done = place.ok(&["evaluate", "lines.jsonl"]);
+    insta::assert_snapshot!(done.out, @r"
+    metric                       mean  n
+    exact_match  0.750 [0.250, 1.000]  4
+    f1           0.750 [0.250, 1.000]  4
+
+    4 scored, 0 failed and not scored, 0 without a gold answer; coverage 100.0 %; in brackets the 95 % bootstrap interval
+    ");
+}
+
+#[test]
+fn a_file_or_a_metric_that_is_none_gets_one_sentence() {
+    let place = Place::new();
+    place.write(
+        "torn.jsonl",
+        "{\"prediction\": \"a\", \"answers\": [\"a\"]}\n{\"predi\n",
+    );
+    place.write("text.json", "hello\n");
+    place.write("empty.json", "");
+    place.write("list.json", "[]");
+    place.write(
+        "gold.jsonl",
+        "{\"prediction\": \"a\"}\n{\"prediction\": \"b\"}\n",
+    );
+    place.write(
+        "key.jsonl",
+        "{\"answer\": \"a\", \"answers\": [\"a\"]}\n{\"answer\": \"a\", \"answers\": [\"a\"]}\n",
+    );
+    place.write(
+        "good.jsonl",
+        "{\"prediction\": \"a\", \"answers\": [\"a\"]}\n",
+    );
+    let said: Vec<String> = [
+        &["evaluate", "nowhere.json"][..],
+        &["evaluate", "torn.jsonl"],
+        &["evaluate", "text.json"],
+        &["evaluate", "empty.json"],
+        &["evaluate", "list.json"],
+        &["evaluate", "gold.jsonl"],
+        &["evaluate", "key.jsonl"],
+        &["evaluate", "good.jsonl", "--metrics", "exact_mach"],
+        &["evaluate", "good.jsonl", "--metrics", "bleurt"],
+        &["evaluate", "good.jsonl", "--metrics", "recall@k"],
+        &["evaluate", "good.jsonl", "--metrics", "llm_judge"],
+        &["metrics", "nowhere", "-m", "f1"],
+        &["metrics", "study.yaml", "-m", "f1"],
+    ]
+    .iter()
+    .map(|arguments| {
+        let done = place.exits(2, arguments);
+        assert_eq!(done.out, "", "{arguments:?}");
+        done.err
+    })
+    .collect();
+    insta::assert_snapshot!(said.concat(), @r"
+    error: nowhere.json can not be read: there is no such file
+    error: torn.jsonl can not be read: line 2 is no JSON (EOF while parsing a string)
+    error: text.json can not be read: it is no JSON (expected value at line 1 column 1)
+    error: empty.json can not be read: it holds no records
+    error: list.json can not be read: it holds no records
+    error: gold.jsonl: no record has gold answers; they belong under expected, answers or golden_answers
+    error: key.jsonl: no record has a prediction; it belongs under the key prediction
+    error: unknown metric 'exact_mach'; did you mean 'exact_match'?
+    error: the metric bleurt is not computed: it needs a scoring model that this version can not run
+    error: the metric recall@k wants a number for k: write for example recall@5
+    error: the metric llm_judge needs a study, which says who judges: `ragicamp metrics OUTPUTS/STUDY -m llm_judge`
+    error: nowhere: there is no such directory; name a study's directory, like outputs/STUDY
+    error: study.yaml: it is a file; name a study's directory, like outputs/STUDY
+    ");
+}
+
+#[test]
+fn adding_a_metric_computes_only_it_and_asks_no_model() {
+    let place = Place::ran();
+    let file = |experiment: &str, name: &str| format!("outputs/s/{experiment}/{name}");
+    // A score that only this file has: it would not survive being computed.
+    let path = file(FULL, "results.json");
+    let mut results = place.json(&path);
+    results["metrics"]["exact_match"] = json!(0.123);
+    place.write(&path, &results.to_string());
+    let journal = place.text(&file(FULL, "journal/000001.jsonl"));
+
+    let done = place.ok(&["metrics", "outputs/s", "-m", "f1,contains"]);
+    assert!(
+        done.out.contains(FULL) && done.out.contains(EIGHT),
+        "{}",
+        done.out
+    );
+    assert!(!done.err.contains("load"), "{}", done.err);
+    for experiment in [FULL, EIGHT] {
+        let state = place.json(&file(experiment, "state.json"));
+        assert_eq!(state["phase"], "complete");
+        let all = json!(["exact_match", "f1", "contains"]);
+        assert_eq!(state["metrics_computed"], all);
+        assert_eq!(state["attempt"], 1);
+        let predictions = place.json(&file(experiment, "predictions.json"));
+        let first = &predictions["predictions"][0]["metrics"];
+        for metric in ["exact_match", "f1", "contains"] {
+            assert!(first[metric].is_number(), "{first}");
+            assert!(predictions["aggregate_metrics"][metric].is_number());
+        }
+        assert!(place.json(&file(experiment, "results.json"))["metrics"]["f1_ci95"].is_array());
+    }
+    let results = place.json(&path);
+    assert_eq!(results["metrics"]["exact_match"], 0.123);
+    assert!(results["duration_seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(place.text(&file(FULL, "journal/000001.jsonl")), journal);
+    assert_eq!(place.segments(FULL), 1);
+    // The study's tables tell of it.
+    let table = place.text("outputs/s/results.csv");
+    assert!(
+        table.lines().next().unwrap().contains("contains"),
+        "{table}"
+    );
+    let summary = place.json("outputs/s/study_summary.json");
+    assert!(summary["experiments"][0]["metrics"]["f1"].is_number());
+    // Named again, it is computed again.
+    place.ok(&["metrics", &format!("outputs/s/{FULL}"), "-m", "exact_match"]);
+    assert_ne!(place.json(&path)["metrics"]["exact_match"], 0.123);
+    place.ok(&["health", "outputs/s", "--deep"]);
+    // And a run finds nothing to do.
+    let again = place.ok(&["run", "study.yaml"]);
+    assert!(again.out.contains("0 model loads"), "{}", again.out);
+}
+
+#[test]
+fn metrics_over_passages_find_them_again() {
+    let place = Place::new();
+    place.write(
+        "rag.yaml",
+        &format!(
+            "name: s
+num_questions: 3
+datasets: [{{name: quick, path: {questions}}}]
+rag:
+  models: ['embedded:reader']
+  prompts: [default]
+  quantization: [none]
+  retrievers: [{{name: bm25, type: bm25, corpus: encyclopedia.jsonl, chunking: none}}]
+  top_k_values: [2]
+generation: {{max_new_tokens: 2, temperature: 0}}
+metrics: [f1]
+",
+            questions = shipped("conf/data/quickstart/questions.jsonl"),
+        ),
+    );
+    let corpus = fs::read_to_string(shipped("conf/data/quickstart/encyclopedia.jsonl")).unwrap();
+    place.write("encyclopedia.jsonl", &corpus);
+    place.ok(&["run", "rag.yaml"]);
+    // The corpus is found where the run found it, wherever one stands now.
+    let outputs = place.path("outputs/s");
+    let mut command = place.command(&["metrics", outputs.to_str().unwrap()]);
+    fs::create_dir(place.path("elsewhere")).unwrap();
+    command
+        .args(["-m", "answer_in_context,recall@1"])
+        .current_dir(place.path("elsewhere"));
+    let done = super::place::done(&mut command);
+    assert_eq!(done.code, 0, "{done:#?}");
+    let experiment = "rag_embedded_reader_bm25_k2_default_quick_none";
+    let results = place.json(&format!("outputs/s/{experiment}/results.json"));
+    assert!(
+        results["metrics"]["answer_in_context"].as_f64().unwrap() > 0.0,
+        "{results}"
+    );
+    assert!(results["metrics"]["recall@1"].is_number(), "{results}");
+    assert!(results["metrics"]["f1"].is_number());
+}
+
+#[test]
+fn metrics_without_a_name_are_those_of_the_study() {
+    let place = Place::ran();
+    let path = format!("outputs/s/{FULL}/results.json");
+    let before = place.json(&path)["metrics"].clone();
+    place.ok(&["metrics", "outputs/s"]);
+    assert_eq!(place.json(&path)["metrics"], before);
+}
+
+#[test]
+fn what_is_unfinished_is_left_alone_and_what_failed_stays_failed() {
+    let place = Place::ran();
+    let path = |experiment: &str| format!("outputs/s/{experiment}/state.json");
+    let mut state = place.json(&path(FULL));
+    state["phase"] = json!("generating");
+    place.write(&path(FULL), &state.to_string());
+    let mut state = place.json(&path(EIGHT));
+    state["phase"] = json!("failed");
+    state["error"] = json!("out of memory");
+    place.write(&path(EIGHT), &state.to_string());
+    let done = place.exits(1, &["metrics", "outputs/s", "-m", "f1"]);
+    assert!(
+        done.err.contains(&format!(
+            "{FULL}: left alone: it is generating; `ragicamp resume` finishes it"
+        )),
+        "{}",
+        done.err
+    );
+    let state = place.json(&path(EIGHT));
+    assert_eq!(state["phase"], "failed");
+    assert_eq!(state["error"], "out of memory");
+    let predictions = place.json(&format!("outputs/s/{EIGHT}/predictions.json"));
+    assert!(predictions["aggregate_metrics"]["f1"].is_number());
+}
+
+#[test]
+fn an_old_directory_gets_scores_too() {
+    let place = Place::new();
+    place.write(
+        "old/exp/predictions.json",
+        &json!({"predictions": [
+            {"idx": 0, "query": "q", "prediction": "cat", "expected": ["cat"]},
+            {"idx": 1, "query": "r", "prediction": "dog", "expected": ["cat"]},
+        ]})
+        .to_string(),
+    );
+    place.write(
+        "old/exp/state.json",
+        &json!({"phase": "complete", "predictions_complete": 2, "total_questions": 2}).to_string(),
+    );
+    let done = place.ok(&["metrics", "old", "-m", "exact_match"]);
+    assert!(done.out.contains("0.500"), "{}", done.out);
+    let results = place.json("old/exp/results.json");
+    assert_eq!(results["metrics"]["exact_match"], 0.5);
+    assert_eq!(results["num_examples"], 2);
+    let compared = place.ok(&["compare", "old"]);
+    assert!(compared.out.contains("0.500"), "{}", compared.out);
+}
+
+#[test]
+fn an_experiment_that_another_process_holds_is_left_alone() {
+    let place = Place::ran();
+    let lease = format!("outputs/s/{FULL}/lease");
+    // The holder is this very test: alive, and on this host.
+    let newest = fs::read_dir(place.path(&lease))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .max()
+        .unwrap();
+    let mut record: Value = serde_json::from_slice(&fs::read(&newest).unwrap()).unwrap();
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let start = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .nth(19)
+        .unwrap();
+    record["pid"] = json!(std::process::id());
+    record["start_time"] = json!(start.parse::<u64>().unwrap());
+    record["released_at"] = Value::Null;
+    fs::write(&newest, record.to_string()).unwrap();
+    let before = place.files(&format!("outputs/s/{FULL}"));
+    let done = place.exits(1, &["metrics", "outputs/s", "-m", "f1"]);
+    assert!(
+        done.err.contains("left alone: it is being run by process"),
+        "{}",
+        done.err
+    );
+    assert!(place.files(&format!("outputs/s/{FULL}")) == before);
+}
+
+#[test]
+fn a_study_asked_for_more_metrics_scores_without_generating() {
+    let place = Place::ran();
+    place.write("study.yaml", &study(4, "exact_match, rouge_l", 0.0));
+    let done = place.ok(&["run", "study.yaml"]);
+    assert!(done.out.contains("0 model loads"), "{}", done.out);
+    let state = place.json(&format!("outputs/s/{FULL}/state.json"));
+    assert_eq!(state["metrics_computed"], json!(["exact_match", "rouge_l"]));
+}
