@@ -16,7 +16,7 @@ quickstart: ## Run twelve experiments with the embedded model and data, in a min
 test: ## Run every test, faults on purpose included
 	$(CARGO) test --features $(FEATURES)
 
-test-pure: ## Build and test the rooms without candle and tantivy, in seconds
+test-pure: ## Build and test the rooms without candle, tantivy and SQLite, in seconds
 	$(CARGO) test --no-default-features --lib
 
 test-faults: ## The longer fault suite: a hundred kills of the supervisor

@@ -132,6 +132,7 @@ fn beginnings() -> Vec<GenerationRequest> {
                 " runs".repeat(idx % 5)
             ),
             raw: true,
+            passages: Vec::new(),
         })
         .collect()
 }
@@ -158,6 +159,7 @@ fn questions() -> Vec<GenerationRequest> {
                     3 * idx
                 ),
                 raw: false,
+                passages: Vec::new(),
             }
         })
         .collect()

@@ -297,6 +297,7 @@ fn drive(items: usize, batch: usize) -> usize {
                             tokens_in: 200,
                             tokens_out: 8,
                             finish: FinishReason::Stop,
+                            passages_cut: 0,
                         },
                         latency: Duration::from_millis(100),
                     }));

@@ -9,8 +9,9 @@
 //! 2. [`runner`] plans: a cell that is complete is left alone, one that is
 //!    unfinished or failed goes on where it stopped. It claims the cell's
 //!    directory with a lease ([`artifacts`]), so that two runs never share one.
-//! 3. [`datasets`] gives the question its `idx`; [`index`] finds passages for
-//!    it; [`prompts`] renders question and passages.
+//! 3. [`datasets`] gives the question its `idx`; [`agents`] say what is to be
+//!    done for it, step by step; [`index`] finds passages; [`prompts`] renders
+//!    question and passages. Both data and corpora are read from [`records`].
 //! 4. [`execution`] decides what happens next, as a pure state machine: which
 //!    questions go out together, how a batch that failed is halved, when a
 //!    worker is replaced, when to give up. The runner performs its effects.
@@ -37,6 +38,7 @@
 //! [`domain`] has the words that all rooms share. Imports point down only;
 //! `tests/architecture.rs` holds the table.
 
+pub mod agents;
 pub mod analysis;
 pub mod artifacts;
 pub mod cli;
@@ -52,6 +54,7 @@ pub mod index;
 pub mod inference;
 pub mod metrics;
 pub mod prompts;
+pub mod records;
 pub mod remote;
 pub mod retrieval;
 pub mod runner;

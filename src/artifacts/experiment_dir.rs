@@ -12,6 +12,7 @@ use super::{
     results::Results,
     seal::{self, Sealed},
     state::State,
+    steps::{self, StepContents, StepJournal},
     study_dir::directory_name,
     time,
 };
@@ -275,6 +276,23 @@ impl ExperimentDir {
             Vec::new()
         };
         Journal::create(&directory, lease.fence(), &imported)
+    }
+
+    /// Starts this owner's segment of the replies on the way to answers.
+    ///
+    /// # Errors
+    /// As [`Self::open_journal`].
+    pub fn open_steps(&self, lease: &Lease) -> Result<StepJournal> {
+        lease.check()?;
+        StepJournal::create(&self.file("steps"), lease.fence())
+    }
+
+    /// The replies on the way to answers that were kept.
+    ///
+    /// # Errors
+    /// When a file can not be read at all.
+    pub fn steps(&self) -> Result<StepContents> {
+        steps::read(&self.file("steps"))
     }
 
     /// The best record of every question: from the journal; in a directory

@@ -12,6 +12,7 @@ use super::{
     predictions::keep_best,
 };
 use crate::domain::Prediction;
+use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
@@ -77,11 +78,25 @@ impl Journal {
     /// # Errors
     /// When the disk does not take them. None of them counts as kept then.
     pub fn append(&mut self, records: &[Prediction]) -> Result<()> {
-        if records.is_empty() {
+        let bytes = lines(&self.path, records)?;
+        self.append_bytes(&bytes)
+    }
+
+    /// As [`Self::append`], for records of another kind.
+    pub(super) fn append_lines<T: Serialize>(&mut self, records: &[T]) -> Result<()> {
+        let mut bytes = Vec::new();
+        for record in records {
+            sealed(record, &mut bytes)
+                .map_err(|error| ArtifactError::malformed(&self.path, error))?;
+        }
+        self.append_bytes(&bytes)
+    }
+
+    fn append_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
             return Ok(());
         }
-        let bytes = lines(&self.path, records)?;
-        if let Err(source) = self.write(&bytes) {
+        if let Err(source) = self.write(bytes) {
             // Best effort: a torn line is passed over on reading anyway.
             let _ = self.file.set_len(self.length);
             return Err(ArtifactError::io("appending to", &self.path, source));
@@ -203,11 +218,15 @@ fn lines(path: &Path, records: &[Prediction]) -> Result<Vec<u8>> {
 /// Adds a record's line: its JSON with `sum`, the checksum of the JSON
 /// without it, as the last key.
 fn line(record: &Prediction, bytes: &mut Vec<u8>) -> serde_json::Result<()> {
-    let start = bytes.len();
     match readable(record) {
-        Some(readable) => serde_json::to_writer(&mut *bytes, &readable)?,
-        None => serde_json::to_writer(&mut *bytes, record)?,
+        Some(readable) => sealed(&readable, bytes),
+        None => sealed(record, bytes),
     }
+}
+
+fn sealed(record: &impl Serialize, bytes: &mut Vec<u8>) -> serde_json::Result<()> {
+    let start = bytes.len();
+    serde_json::to_writer(&mut *bytes, record)?;
     let sum = sum(&bytes[start..]);
     bytes.pop();
     bytes.extend_from_slice(br#","sum":""#);
@@ -247,6 +266,20 @@ fn sum(json: &[u8]) -> String {
 }
 
 fn read_segment(path: &Path, contents: &mut JournalContents) -> Result<()> {
+    let (best, records) = (&mut contents.best, &mut contents.records);
+    read_lines(path, &mut contents.damaged, |record| {
+        *records += 1;
+        keep_best(best, record);
+    })
+}
+
+/// Hands every intact record of a segment to `take`, and what is wrong with
+/// the other lines to `damaged`.
+pub(super) fn read_lines<T: DeserializeOwned>(
+    path: &Path,
+    damaged: &mut Vec<DamagedLine>,
+    mut take: impl FnMut(T),
+) -> Result<()> {
     let failed = |source| ArtifactError::io("reading", path, source);
     let mut reader = BufReader::new(File::open(path).map_err(failed)?);
     let mut buffer = Vec::new();
@@ -260,11 +293,8 @@ fn read_segment(path: &Path, contents: &mut JournalContents) -> Result<()> {
         };
         match parsed {
             Ok(None) => {}
-            Ok(Some(record)) => {
-                contents.records += 1;
-                keep_best(&mut contents.best, record);
-            }
-            Err(why) => contents.damaged.push(DamagedLine {
+            Ok(Some(record)) => take(record),
+            Err(why) => damaged.push(DamagedLine {
                 segment: path.to_owned(),
                 line: number,
                 why,
@@ -305,7 +335,7 @@ fn next_line(reader: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<Opti
 }
 
 /// The record in a line; `None` for an empty line.
-fn record(line: &[u8]) -> std::result::Result<Option<Prediction>, String> {
+fn record<T: DeserializeOwned>(line: &[u8]) -> std::result::Result<Option<T>, String> {
     // A file that grew over a power cut has zeros where nothing was written.
     let zeros = line.iter().take_while(|byte| **byte == 0).count();
     let line = &line[zeros..];

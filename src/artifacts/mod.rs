@@ -32,6 +32,7 @@ mod questions;
 mod results;
 mod seal;
 mod state;
+mod steps;
 mod study_dir;
 mod time;
 
@@ -55,6 +56,7 @@ pub use questions::QuestionsFile;
 pub use results::Results;
 pub use seal::{Sealed, Tampered};
 pub use state::State;
+pub use steps::{StepContents, StepJournal, StepRecord};
 pub use study_dir::{EventLog, ResultRow, StudyDir, SummaryEntry};
 pub use time::{now, parse_time};
 

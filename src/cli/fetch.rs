@@ -1,16 +1,17 @@
 use super::{
     CliError, ExitStatus,
     cache_dir::CacheDir,
+    encoders,
     run::say,
     study_file::{self, Selection},
 };
 use crate::{
-    domain::{ModelSpec, Provider},
+    domain::{ExperimentSpec, ModelSpec, Provider, embedding_model, reranking_model},
     hub,
-    runner::{Resources, Shelf},
+    runner::{self, Resources, Shelf},
 };
 use clap::Args;
-use std::{collections::BTreeSet, io::Write, path::PathBuf};
+use std::{collections::BTreeSet, io::Write, ops::ControlFlow, path::PathBuf};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -25,8 +26,8 @@ pub struct FetchArgs {
     cache: CacheDir,
 }
 
-/// Brings what the study needs, and says of each model, dataset and index
-/// whether it is here; exit code 1 when something is still missing.
+/// Brings what the study needs, and says of each model, dataset, corpus and
+/// index whether it is here; exit code 1 when something is still missing.
 pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError> {
     let file = study_file::read(&args.study)?;
     let selected = args.selection.select(&file.study)?;
@@ -49,10 +50,21 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             }
         }
     }
+    missing += fetch_encoders(&selected, &file.bases, out)?;
     let mut resources = Resources::new(file.bases.clone());
     let datasets: BTreeSet<_> = selected.iter().map(|spec| &spec.dataset).collect();
     for dataset in datasets {
-        match resources.dataset(dataset, None) {
+        let fetched = resources.fetch_dataset(dataset, None, &mut |progress| {
+            if let Some(progress) = progress
+                && progress.bytes >= progress.total
+            {
+                eprintln!(
+                    "{}: {} ({} bytes)",
+                    dataset.name, progress.file, progress.total
+                );
+            }
+        });
+        match fetched {
             Ok(loaded) => say(
                 out,
                 &format!(
@@ -67,7 +79,34 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             }
         }
     }
-    let mut shelf = Shelf::new(args.cache.path(), &selected);
+    let corpora: BTreeSet<&str> = selected
+        .iter()
+        .filter_map(|spec| Some(spec.retriever.as_ref()?.corpus.as_str()))
+        .collect();
+    for corpus in corpora {
+        if !resources.is_on_hub(corpus) {
+            continue;
+        }
+        let fetched = resources.corpus(corpus, &mut |progress| {
+            if let Some(progress) = progress
+                && progress.bytes >= progress.total
+            {
+                eprintln!("{corpus}: {} ({} bytes)", progress.file, progress.total);
+            }
+        });
+        match fetched {
+            Ok(_) => say(out, &format!("corpus   {corpus}: here"))?,
+            Err(error) => {
+                missing += 1;
+                say(out, &format!("corpus   {corpus}: {error}"))?;
+            }
+        }
+    }
+    let mut shelf = Shelf::new(
+        args.cache.path(),
+        &selected,
+        Box::new(encoders::at(&args.cache, "auto", file.bases.clone())?),
+    );
     let mut seen = BTreeSet::new();
     for spec in &selected {
         let Some(retriever) = &spec.retriever else {
@@ -76,8 +115,14 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
         if !seen.insert(serde_json::to_string(retriever).unwrap_or_default()) {
             continue;
         }
-        match shelf.prepare(spec, &resources, &mut |text| eprintln!("{text}")) {
-            Ok(()) => say(out, &format!("index    {}: here", retriever.name))?,
+        let prepared = shelf.prepare(retriever, &resources, &mut |remark| {
+            if let Some(remark) = remark {
+                eprintln!("{remark}");
+            }
+            ControlFlow::Continue(())
+        });
+        match prepared {
+            Ok(_) => say(out, &format!("index    {}: here", retriever.name))?,
             Err(failure) => {
                 missing += 1;
                 say(
@@ -87,5 +132,40 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             }
         }
     }
+    shelf.release_models();
     Ok(ExitStatus(u8::from(missing > 0)))
+}
+
+/// Whether the embedding models and rerankers are here, fetched where they were
+/// not. Returns how many are missing.
+fn fetch_encoders(
+    selected: &[ExperimentSpec],
+    bases: &[PathBuf],
+    out: &mut dyn Write,
+) -> Result<usize, CliError> {
+    let mut models = BTreeSet::new();
+    for spec in selected {
+        let embedding = spec.retriever.as_ref().and_then(|r| r.embedding.as_deref());
+        models.extend(embedding.map(|model| ("embedder", embedding_model(model))));
+        let reranker = spec
+            .options
+            .get("reranker")
+            .and_then(|r| r["model"].as_str());
+        models.extend(reranker.map(|model| ("reranker", reranking_model(model))));
+    }
+    let mut missing = 0;
+    for (what, model) in models {
+        let (name, fetched) = match model {
+            Ok(model) => (model.to_string(), runner::fetch_encoder(&model, bases)),
+            Err(why) => (String::new(), Err(why)),
+        };
+        match fetched {
+            Ok(()) => say(out, &format!("{what} {name}: here"))?,
+            Err(why) => {
+                missing += 1;
+                say(out, &format!("{what} {name}: {why}"))?;
+            }
+        }
+    }
+    Ok(missing)
 }

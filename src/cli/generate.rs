@@ -199,6 +199,7 @@ fn tokens(
             system: text.system.or_else(|| args.system.clone()),
             prompt: text.prompt,
             raw: args.raw,
+            passages: Vec::new(),
         }),
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     CliError, ExitStatus,
     cache_dir::CacheDir,
-    experiments, metric_names,
+    encoders, experiments, metric_names,
     run::{artifact, say},
     study_file,
 };
@@ -19,6 +19,7 @@ use clap::Args;
 use std::{
     io::Write,
     path::{Path, PathBuf},
+    sync::Mutex,
 };
 
 /// Compute or add metrics of finished experiments.
@@ -80,9 +81,10 @@ pub fn run(args: &MetricsArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErr
         .map(|judge| Judge::new(judge, &args.cache.path()));
     let resources = Resources::new(around.bases.clone());
     let specs = specs(&directories);
-    let mut shelf = Shelf::new(args.cache.path(), &specs);
+    let encoders = encoders::at(&args.cache, "auto", around.bases.clone())?;
+    let shelf = Mutex::new(Shelf::new(args.cache.path(), &specs, Box::new(encoders)));
     let mut scorer = Scorer {
-        shelf: &mut shelf,
+        shelf: &shelf,
         resources: &resources,
         judge: judge.as_mut(),
     };

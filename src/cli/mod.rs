@@ -2,11 +2,14 @@
 //!
 //! Results go to standard output, everything else to standard error.
 
+#[cfg(feature = "index")]
+mod cache;
 mod cache_dir;
 mod cancel;
 mod compare;
 mod completions;
 mod doctor;
+mod encoders;
 mod errors;
 mod evaluate;
 mod exit;
@@ -16,6 +19,8 @@ mod fetch;
 #[cfg(feature = "inference")]
 mod generate;
 mod health;
+#[cfg(feature = "index")]
+mod index;
 mod logging;
 mod man;
 mod metric_names;
@@ -59,6 +64,7 @@ Examples:
   ragicamp submit study.yaml --partition gpu --gpus 1 the same on a Slurm cluster
   ragicamp health outputs/quickstart --show-failed    what failed, and why
   ragicamp errors outputs/quickstart/EXPERIMENT       the errors of one experiment
+  ragicamp index search NAME 'Who?'                   what a retriever finds
   ragicamp compare outputs/quickstart --top 5         what was best, and how sure that is
   ragicamp metrics outputs/quickstart -m rouge_l      score what is answered once more
   ragicamp generate --model embedded:reader --prompt 'Question: Who?'
@@ -109,6 +115,12 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Bring a study's models to this machine, check its data, build its indexes.
     Fetch(fetch::FetchArgs),
+    /// Build, list, check, drop and search indexes.
+    #[cfg(feature = "index")]
+    Index(Box<index::IndexArgs>),
+    /// Say what is kept of what was computed before, or forget it.
+    #[cfg(feature = "index")]
+    Cache(cache::CacheArgs),
     /// Complete prompts with a model on this machine.
     #[cfg(feature = "inference")]
     Generate(Box<generate::GenerateArgs>),
@@ -151,6 +163,10 @@ impl Cli {
             #[cfg(feature = "serve")]
             Command::Serve(args) => serve::run(args),
             Command::Fetch(args) => fetch::run(&args, &mut out),
+            #[cfg(feature = "index")]
+            Command::Index(args) => index::run(&args, &mut out),
+            #[cfg(feature = "index")]
+            Command::Cache(args) => cache::run(&args, &mut out),
             #[cfg(feature = "inference")]
             Command::Generate(args) => generate::run(&args, &mut out),
             Command::Doctor(args) => doctor::run(&args, &mut out),

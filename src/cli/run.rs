@@ -311,7 +311,7 @@ fn lanes(how: &How) -> Result<Vec<LaneDevice>, CliError> {
     }
 }
 
-fn check_device(device: &str) -> Result<(), CliError> {
+pub fn check_device(device: &str) -> Result<(), CliError> {
     #[cfg(feature = "inference")]
     device
         .parse::<crate::inference::Device>()
@@ -340,7 +340,7 @@ pub fn manifest(file: &StudyFile, dir: &StudyDir) -> Value {
         "features".to_owned(),
         json!({
             "inference": cfg!(feature = "inference"),
-            "bm25": cfg!(feature = "bm25"),
+            "index": cfg!(feature = "index"),
             "cuda": cfg!(feature = "cuda"),
         }),
     );

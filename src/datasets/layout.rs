@@ -1,7 +1,10 @@
 //! Files as sequences of JSON objects.
 
-use super::{Dataset, DatasetError, record};
-use crate::domain::{DatasetSpec, Question};
+use super::{DatasetError, record};
+use crate::{
+    domain::{DatasetSpec, Question},
+    records::{ParquetFile, RecordsError},
+};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::{
@@ -10,57 +13,67 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Reads the first `num_questions` questions of a file, and its checksum.
+/// What files hold.
+pub(super) struct Contents {
+    pub questions: Vec<Question>,
+    /// SHA-256 of the whole file, or of the checksums of several.
+    pub checksum: String,
+    pub skipped_empty: usize,
+}
+
+/// Reads the first `num_questions` questions of some files; all of them where
+/// a sample is to be drawn.
 pub(super) fn read(
     spec: &DatasetSpec,
-    path: PathBuf,
+    files: &[PathBuf],
     num_questions: Option<usize>,
-) -> Result<Dataset, DatasetError> {
-    let mut reader = Reader {
-        spec,
-        path: &path,
-        limit: num_questions.unwrap_or(usize::MAX),
+) -> Result<Contents, DatasetError> {
+    let limit = num_questions.filter(|_| spec.sample_seed.is_none());
+    let mut contents = Contents {
         questions: Vec::new(),
+        checksum: String::new(),
         skipped_empty: 0,
     };
-    let extension = path
-        .extension()
-        .map_or(String::new(), |text| text.to_string_lossy().to_lowercase());
-    let checksum = match extension.as_str() {
-        "parquet" | "arrow" => return Err(reader.unsupported("an Arrow or Parquet file")),
-        "gz" | "zst" | "bz2" | "xz" | "zip" => return Err(reader.unsupported("compressed")),
-        "csv" => reader.read_csv(b',')?,
-        "tsv" => reader.read_csv(b'\t')?,
-        "json" => reader.read_json()?,
-        _ => reader.read_lines()?,
+    let mut checksums = Vec::with_capacity(files.len());
+    for path in files {
+        let mut reader = Reader {
+            spec,
+            path,
+            limit: limit.unwrap_or(usize::MAX),
+            contents: &mut contents,
+        };
+        checksums.push(reader.read()?);
+    }
+    contents.checksum = match &checksums[..] {
+        [only] => only.clone(),
+        several => hexadecimal(&Sha256::digest(several.concat())),
     };
-    let Reader {
-        questions,
-        skipped_empty,
-        ..
-    } = reader;
-    let without_answers = questions
-        .iter()
-        .filter(|question| question.expected.is_empty())
-        .count();
-    Ok(Dataset {
-        questions,
-        source: path,
-        checksum,
-        skipped_empty,
-        without_answers,
-    })
+    Ok(contents)
 }
 
 struct Reader<'a> {
     spec: &'a DatasetSpec,
     path: &'a Path,
     limit: usize,
-    questions: Vec<Question>,
-    skipped_empty: usize,
+    contents: &'a mut Contents,
 }
 
 impl Reader<'_> {
+    /// Reads the file and gives its checksum.
+    fn read(&mut self) -> Result<String, DatasetError> {
+        let extension = self.path.extension();
+        let extension = extension.map(|text| text.to_string_lossy().to_lowercase());
+        match extension.as_deref().unwrap_or_default() {
+            "parquet" => self.read_parquet(),
+            "arrow" | "feather" => Err(self.unsupported("an Arrow file")),
+            "gz" | "zst" | "bz2" | "xz" | "zip" => Err(self.unsupported("compressed")),
+            "csv" => self.read_csv(b','),
+            "tsv" => self.read_csv(b'\t'),
+            "json" => self.read_json(),
+            _ => self.read_lines(),
+        }
+    }
+
     fn unsupported(&self, what: &'static str) -> DatasetError {
         DatasetError::Unsupported {
             name: self.spec.name.clone(),
@@ -87,7 +100,7 @@ impl Reader<'_> {
     }
 
     fn is_full(&self) -> bool {
-        self.questions.len() >= self.limit
+        self.contents.questions.len() >= self.limit
     }
 
     fn open(&self) -> Result<Hashing<File>, DatasetError> {
@@ -105,10 +118,10 @@ impl Reader<'_> {
     ) -> Result<(), DatasetError> {
         match record::question(object, &self.spec.fields) {
             Ok(Some(mut question)) => {
-                question.idx = self.questions.len();
-                self.questions.push(question);
+                question.idx = self.contents.questions.len();
+                self.contents.questions.push(question);
             }
-            Ok(None) => self.skipped_empty += 1,
+            Ok(None) => self.contents.skipped_empty += 1,
             Err(message) => return Err(self.malformed(place, message)),
         }
         Ok(())
@@ -237,6 +250,32 @@ impl Reader<'_> {
         Ok(rest.finish())
     }
 
+    /// Only the columns that hold something of a question are read.
+    fn read_parquet(&mut self) -> Result<String, DatasetError> {
+        let mut whole = self.open()?;
+        io::copy(&mut whole, &mut io::sink()).map_err(|error| self.unreadable(error))?;
+        let table = |source: RecordsError| DatasetError::Table {
+            name: self.spec.name.clone(),
+            source,
+        };
+        let file = ParquetFile::open(self.path).map_err(table)?;
+        let names = file.columns();
+        let columns = record::columns(&names, &self.spec.fields)
+            .map_err(|message| self.malformed("schema", message))?;
+        let rows = file.rows(&columns).map_err(table)?;
+        for (number, row) in rows.enumerate() {
+            if self.is_full() {
+                break;
+            }
+            let row = row.map_err(|source| DatasetError::Table {
+                name: self.spec.name.clone(),
+                source,
+            })?;
+            self.take(&row, format!("row {}", number + 1))?;
+        }
+        Ok(whole.finish())
+    }
+
     fn table_error(&self, error: csv::Error) -> DatasetError {
         let line = error.position().map_or(1, csv::Position::line);
         match error.into_kind() {
@@ -275,10 +314,10 @@ impl<R: Read> Read for Hashing<R> {
 
 impl<R> Hashing<R> {
     fn finish(self) -> String {
-        let mut text = String::with_capacity(64);
-        for byte in self.digest.finalize() {
-            text.push_str(&format!("{byte:02x}"));
-        }
-        text
+        hexadecimal(&self.digest.finalize())
     }
+}
+
+fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,7 +1,10 @@
-//! Where the file of a dataset is.
+//! Where the files of a dataset are.
 
 use super::DatasetError;
-use crate::domain::DatasetSpec;
+use crate::{
+    domain::DatasetSpec,
+    hub::{self, DatasetSplit},
+};
 use std::{
     env,
     path::{Path, PathBuf},
@@ -35,7 +38,12 @@ const fn on_hub(
 }
 
 static KNOWN: [KnownDataset; 7] = [
-    on_hub("nq", "google-research-datasets/nq_open", None, "validation"),
+    on_hub(
+        "nq",
+        "google-research-datasets/nq_open",
+        Some("nq_open"),
+        "validation",
+    ),
     on_hub(
         "triviaqa",
         "mandarjoshi/trivia_qa",
@@ -50,14 +58,32 @@ static KNOWN: [KnownDataset; 7] = [
     ),
     on_hub("techqa", "nvidia/TechQA-RAG-Eval", None, "train"),
     on_hub("pubmedqa", "qiaojin/PubMedQA", Some("pqa_labeled"), "train"),
-    on_hub("squad", "rajpurkar/squad", None, "validation"),
+    on_hub("squad", "rajpurkar/squad", Some("plain_text"), "validation"),
     on_hub("popqa", "akariasai/PopQA", None, "test"),
 ];
 
-/// Datasets that need no path. All of them live on the hub; this version uses
-/// local copies of them, in the places that [`SearchPaths`] tells.
+/// Datasets that need no path. All of them live on the hub; a local copy, in
+/// the places that [`SearchPaths`] tells, goes before it.
 pub fn known() -> &'static [KnownDataset] {
     &KNOWN
+}
+
+impl KnownDataset {
+    /// What is asked of the hub. `split: config/split` takes another
+    /// configuration than the usual one.
+    fn on_hub(&self, spec: &DatasetSpec) -> DatasetSplit {
+        let asked = spec.split.as_deref().unwrap_or(self.split);
+        let (config, split) = match asked.rsplit_once('/') {
+            Some((config, split)) => (Some(config), split),
+            None => (self.hub_config, asked),
+        };
+        DatasetSplit {
+            repository: self.hub_repository.to_owned(),
+            revision: spec.revision.clone(),
+            config: config.map(str::to_owned),
+            split: split.to_owned(),
+        }
+    }
 }
 
 /// Where local files are looked for.
@@ -90,76 +116,132 @@ impl SearchPaths {
     }
 }
 
-/// The file of a dataset.
-pub(super) fn find(spec: &DatasetSpec, search: &SearchPaths) -> Result<PathBuf, DatasetError> {
-    match &spec.path {
-        Some(path) => find_path(spec, Path::new(path), search),
-        None => find_named(spec, search),
+/// The files of a dataset.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// At least one, in their order.
+    pub files: Vec<PathBuf>,
+    /// The commit on the hub, where they are from there.
+    pub revision: Option<String>,
+}
+
+impl Found {
+    const fn local(files: Vec<PathBuf>) -> Self {
+        Self {
+            files,
+            revision: None,
+        }
     }
 }
 
-fn find_path(
-    spec: &DatasetSpec,
-    path: &Path,
-    search: &SearchPaths,
-) -> Result<PathBuf, DatasetError> {
-    let places = search.places(path);
-    match places.iter().find(|place| place.is_file()) {
-        Some(place) => Ok(place.clone()),
-        // The first two are where people expect it; more would only confuse.
-        None => Err(DatasetError::Missing {
+/// Finds the files of a dataset on this machine.
+pub(super) fn find(spec: &DatasetSpec, search: &SearchPaths) -> Result<Found, DatasetError> {
+    if let Some(path) = &spec.path {
+        return find_path(spec, Path::new(path), search);
+    }
+    let dataset = known_by_name(spec)?;
+    if let Some(file) = find_local_copy(spec, dataset, search) {
+        return Ok(Found::local(vec![file]));
+    }
+    match hub::locate_dataset(&dataset.on_hub(spec)) {
+        Ok(files) => Ok(Found {
+            files: files.paths,
+            revision: Some(files.revision),
+        }),
+        Err(reason) => Err(DatasetError::NotHere {
             name: spec.name.clone(),
-            tried: places.into_iter().take(2).collect(),
-            how: ": correct `path:`".to_owned(),
+            place: place_for_a_copy(spec, search),
+            reason,
         }),
     }
 }
 
-fn find_named(spec: &DatasetSpec, search: &SearchPaths) -> Result<PathBuf, DatasetError> {
+/// Brings the files of a dataset that is known by name from the hub, where
+/// there are none on this machine.
+pub(super) fn fetch(
+    spec: &DatasetSpec,
+    search: &SearchPaths,
+    tell: &mut dyn FnMut(&hub::FetchProgress),
+) -> Result<(), DatasetError> {
+    match find(spec, search) {
+        Err(DatasetError::NotHere { name, place, .. }) => {
+            let dataset = known_by_name(spec)?;
+            match hub::fetch_dataset(&dataset.on_hub(spec), tell) {
+                Ok(_) => Ok(()),
+                Err(reason) => Err(DatasetError::NotHere {
+                    name,
+                    place,
+                    reason,
+                }),
+            }
+        }
+        found_or_hopeless => found_or_hopeless.map(|_| ()),
+    }
+}
+
+fn find_path(spec: &DatasetSpec, path: &Path, search: &SearchPaths) -> Result<Found, DatasetError> {
+    let places = search.places(path);
+    match places.iter().find(|place| place.is_file()) {
+        Some(place) => Ok(Found::local(vec![place.clone()])),
+        // The first two are where people expect it; more would only confuse.
+        None => Err(DatasetError::Missing {
+            name: spec.name.clone(),
+            tried: places.into_iter().take(2).collect(),
+        }),
+    }
+}
+
+fn known_by_name(spec: &DatasetSpec) -> Result<&'static KnownDataset, DatasetError> {
+    let known = KNOWN.iter().find(|dataset| dataset.name == spec.name);
+    known.ok_or_else(|| DatasetError::Unknown {
+        name: spec.name.clone(),
+    })
+}
+
+/// A copy that somebody put beside the study. One that a revision or another
+/// configuration is asked for can only be on the hub.
+fn find_local_copy(
+    spec: &DatasetSpec,
+    dataset: &KnownDataset,
+    search: &SearchPaths,
+) -> Option<PathBuf> {
     let name = spec.name.as_str();
-    let Some(dataset) = KNOWN.iter().find(|dataset| dataset.name == name) else {
-        return Err(DatasetError::Unknown {
-            name: name.to_owned(),
-        });
-    };
     let split = spec.split.as_deref().unwrap_or(dataset.split);
+    if spec.revision.is_some() || split.contains('/') {
+        return None;
+    }
+    // A file that is called after the dataset holds its usual split.
+    let is_usual = split == dataset.split;
     let mut stems = Vec::new();
     if let Some(data) = &search.data {
-        stems.extend([data.join(name), data.join(name).join(split)]);
+        stems.extend(is_usual.then(|| data.join(name)));
+        stems.push(data.join(name).join(split));
     }
-    for relative in [
-        format!("data/{name}"),
-        format!("conf/data/{name}"),
-        format!("conf/data/{name}/{split}"),
-        format!("conf/data/{name}/questions"),
+    for (relative, fits) in [
+        (format!("data/{name}"), is_usual),
+        (format!("conf/data/{name}"), is_usual),
+        (format!("conf/data/{name}/{split}"), true),
+        (format!("conf/data/{name}/questions"), is_usual),
     ] {
-        stems.extend(search.places(Path::new(&relative)));
+        if fits {
+            stems.extend(search.places(Path::new(&relative)));
+        }
     }
-    let found = stems.iter().find_map(|stem| {
-        ["jsonl", "json", "csv"]
+    stems.iter().find_map(|stem| {
+        ["jsonl", "json", "csv", "tsv", "parquet"]
             .iter()
             .map(|extension| with_extension(stem, extension))
             .find(|path| path.is_file())
-    });
-    found.ok_or_else(|| {
-        let config = dataset
-            .hub_config
-            .map_or(String::new(), |config| format!(", {config}"));
-        let mut tried = Vec::new();
-        if let Some(data) = &search.data {
-            tried.push(data.join(format!("{name}.jsonl")));
-        }
-        tried.push(PathBuf::from(format!("data/{name}.jsonl")));
-        DatasetError::Missing {
-            name: name.to_owned(),
-            tried,
-            how: format!(
-                ": save {} (split {split}{config}) from the hub there, one JSON object with \
-                 question and answers per line, or give the dataset a `path:`",
-                dataset.hub_repository
-            ),
-        }
     })
+}
+
+/// Where a copy would be found without a hub.
+fn place_for_a_copy(spec: &DatasetSpec, search: &SearchPaths) -> PathBuf {
+    let file = format!("{}.jsonl", spec.name);
+    match &search.data {
+        Some(data) => data.join(file),
+        None => Path::new("data").join(file),
+    }
 }
 
 /// Adds an extension; a dot in the name stays what it is.

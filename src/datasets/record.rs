@@ -2,6 +2,7 @@
 
 use crate::domain::{FieldMap, Question};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 const QUESTION: [&str; 4] = ["question", "query", "text", "input"];
 const ANSWERS: [&str; 7] = [
@@ -13,8 +14,60 @@ const ANSWERS: [&str; 7] = [
     "possible_answers",
     "final_decision",
 ];
-const ID: [&str; 5] = ["id", "_id", "qid", "question_id", "questionid"];
+const ID: [&str; 6] = ["id", "_id", "qid", "question_id", "questionid", "pubid"];
 const SUPPORTING: [&str; 3] = ["supporting", "supporting_ids", "supporting_facts"];
+
+/// Which columns of a table hold something of a question, so that no other
+/// needs to be read.
+///
+/// # Errors
+/// A sentence that says which column is missing.
+pub(super) fn columns<'a>(names: &'a [String], fields: &FieldMap) -> Result<Vec<&'a str>, String> {
+    let table: Map<String, Value> = names
+        .iter()
+        .map(|name| (name.clone(), Value::Null))
+        .collect();
+    let mut columns = Vec::new();
+    for (mapped, field, usual) in [
+        (&fields.question, "question", &QUESTION[..]),
+        (&fields.answers, "answers", &ANSWERS[..]),
+        (&fields.id, "id", &ID[..]),
+        (&fields.supporting, "supporting", &SUPPORTING[..]),
+    ] {
+        let wanted = match mapped {
+            // A name with dots in it goes before a path.
+            Some(path) => {
+                let head = path.split('.').next().unwrap_or(path);
+                let column = names.iter().find(|name| *name == path);
+                let column = column.or_else(|| names.iter().find(|name| *name == head));
+                Some(column.ok_or_else(|| {
+                    format!(
+                        "no column '{path}' (`fields.{field}`); columns there: {}",
+                        keys(&table)
+                    )
+                })?)
+            }
+            None => usual.iter().find_map(|key| {
+                let is = |name: &&String| name.eq_ignore_ascii_case(key);
+                names.iter().find(is)
+            }),
+        };
+        match wanted {
+            Some(name) => columns.push(name.as_str()),
+            None if field == "question" => return Err(no_question(&table, "column")),
+            None => {}
+        }
+    }
+    Ok(columns)
+}
+
+fn no_question(object: &Map<String, Value>, what: &str) -> String {
+    format!(
+        "no {what} for the question ({}); {what}s there: {}; say which with `fields: {{question: KEY}}`",
+        QUESTION.join(", "),
+        keys(object)
+    )
+}
 
 /// The question of an object, with idx 0; `None` when its text is empty.
 ///
@@ -25,15 +78,9 @@ pub(super) fn question(
     fields: &FieldMap,
 ) -> Result<Option<Question>, String> {
     let (key, value) = find(object, fields.question.as_deref(), "question", &QUESTION)?
-        .ok_or_else(|| {
-            format!(
-                "no key for the question ({}); keys there: {}; say which with `fields: {{question: KEY}}`",
-                QUESTION.join(", "),
-                keys(object)
-            )
-        })?;
-    let text = match value {
-        Value::String(text) => text,
+        .ok_or_else(|| no_question(object, "key"))?;
+    let text = match &*value {
+        Value::String(text) => text.as_str(),
         Value::Null => "",
         other => return Err(format!("'{key}' holds {}, not a text", kind(other))),
     };
@@ -43,9 +90,9 @@ pub(super) fn question(
 
     let mut expected = Vec::new();
     if let Some((key, value)) = find(object, fields.answers.as_deref(), "answers", &ANSWERS)? {
-        collect_answers(value, &mut expected).map_err(|what| format!("'{key}' holds {what}"))?;
+        collect_answers(&value, &mut expected).map_err(|what| format!("'{key}' holds {what}"))?;
     }
-    let id = find(object, fields.id.as_deref(), "id", &ID)?.and_then(|(_, value)| scalar(value));
+    let id = find(object, fields.id.as_deref(), "id", &ID)?.and_then(|(_, value)| scalar(&value));
     let mut supporting = Vec::new();
     if let Some((_, value)) = find(
         object,
@@ -53,7 +100,7 @@ pub(super) fn question(
         "supporting",
         &SUPPORTING,
     )? {
-        collect_supporting(value, &mut supporting);
+        collect_supporting(&value, &mut supporting);
     }
     Ok(Some(Question {
         idx: 0,
@@ -71,7 +118,7 @@ fn find<'a>(
     mapped: Option<&'a str>,
     field: &str,
     usual: &[&'static str],
-) -> Result<Option<(&'a str, &'a Value)>, String> {
+) -> Result<Option<(&'a str, Cow<'a, Value>)>, String> {
     if let Some(key) = mapped {
         return match lookup(object, key) {
             Some(value) => Ok(Some((key, value))),
@@ -83,15 +130,28 @@ fn find<'a>(
     }
     Ok(usual
         .iter()
-        .find_map(|key| Some((*key, get_any_case(object, key)?))))
+        .find_map(|key| Some((*key, Cow::Borrowed(get_any_case(object, key)?)))))
 }
 
-/// A key as it is, or a path of keys with dots: `answer.value`.
-fn lookup<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    object.get(key).or_else(|| {
-        let (head, rest) = key.split_once('.')?;
-        lookup(object.get(head)?.as_object()?, rest)
-    })
+/// A key as it is, or a path of keys with dots: `answer.value`. A path goes
+/// into every item of a list, and ends at a group that is nothing.
+fn lookup<'a>(object: &'a Map<String, Value>, key: &str) -> Option<Cow<'a, Value>> {
+    if let Some(value) = object.get(key) {
+        return Some(Cow::Borrowed(value));
+    }
+    let (head, rest) = key.split_once('.')?;
+    match object.get(head)? {
+        Value::Object(inner) => lookup(inner, rest),
+        Value::Null => Some(Cow::Owned(Value::Null)),
+        Value::Array(items) => {
+            let found: Option<Vec<Value>> = items
+                .iter()
+                .map(|item| Some(lookup(item.as_object()?, rest)?.into_owned()))
+                .collect();
+            Some(Cow::Owned(Value::Array(found?)))
+        }
+        _ => None,
+    }
 }
 
 fn get_any_case<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {

@@ -2,7 +2,12 @@
 
 use super::*;
 use crate::domain::FieldMap;
+use serde_json::{Value, json};
 use std::{fs, path::Path};
+
+#[path = "../../tests/support/parquet_table.rs"]
+mod parquet_table;
+use parquet_table::write_parquet;
 
 fn shared(file: &str) -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
@@ -22,6 +27,7 @@ fn spec(name: &str, path: Option<&Path>) -> DatasetSpec {
         split: None,
         revision: None,
         fields: FieldMap::default(),
+        sample_seed: None,
     }
 }
 
@@ -153,6 +159,300 @@ fn an_empty_question_is_left_out_and_said() {
     assert!(warnings[2].contains("only 2 of the 5"));
 }
 
+/// What stands in a column of texts that may be missing.
+const TEXTS: &str = "(LIST) { repeated group list { optional binary element (STRING); } }";
+
+/// The published schemas, each with a row of its kind, and what it is to come to:
+/// question, answers, id, supporting.
+fn published() -> Vec<(
+    &'static str,
+    String,
+    Value,
+    (&'static str, Vec<&'static str>, Value, Vec<&'static str>),
+)> {
+    let text = |name: &str| format!("optional binary {name} (STRING);");
+    let texts = |name: &str| format!("optional group {name} {TEXTS}");
+    let numbers = |name: &str| {
+        format!(
+            "optional group {name} (LIST) {{ repeated group list {{ optional int32 element; }} }}"
+        )
+    };
+    let lists = |name: &str| {
+        format!(
+            "optional group {name} (LIST) {{ repeated group list {{ optional group element {TEXTS} }} }}"
+        )
+    };
+    let group =
+        |name: &str, inner: &[String]| format!("optional group {name} {{ {} }}", inner.join(" "));
+    let schema = |columns: &[String]| format!("message schema {{ {} }}", columns.join(" "));
+    vec![
+        (
+            "nq",
+            schema(&[text("question"), texts("answer")]),
+            json!({"question": "when was the last time", "answer": ["2015", "two thousand fifteen"]}),
+            (
+                "when was the last time",
+                vec!["2015", "two thousand fifteen"],
+                Value::Null,
+                vec![],
+            ),
+        ),
+        (
+            "triviaqa",
+            schema(&[
+                text("question"),
+                text("question_id"),
+                text("question_source"),
+                group("entity_pages", &[texts("doc_source"), texts("title")]),
+                group(
+                    "answer",
+                    &[
+                        texts("aliases"),
+                        texts("normalized_aliases"),
+                        text("matched_wiki_entity_name"),
+                        text("normalized_value"),
+                        text("type"),
+                        text("value"),
+                    ],
+                ),
+            ]),
+            json!({"question": "Which planet?", "question_id": "tc_2", "question_source": "http://x",
+                "entity_pages": {"doc_source": [], "title": []},
+                "answer": {"aliases": ["Mars", "The red planet"], "normalized_aliases": ["mars"],
+                    "matched_wiki_entity_name": "", "normalized_value": "mars", "type": "WikipediaEntity", "value": "Mars"}}),
+            (
+                "Which planet?",
+                vec!["Mars", "The red planet"],
+                json!("tc_2"),
+                vec![],
+            ),
+        ),
+        (
+            "hotpotqa",
+            schema(&[
+                text("id"),
+                text("question"),
+                text("answer"),
+                text("type"),
+                text("level"),
+                group("supporting_facts", &[texts("title"), numbers("sent_id")]),
+                group("context", &[texts("title"), lists("sentences")]),
+            ]),
+            json!({"id": "5a8b", "question": "Were they of one nationality?", "answer": "yes",
+                "type": "comparison", "level": "hard",
+                "supporting_facts": {"title": ["Scott", "Ed Wood", "Scott"], "sent_id": [0, 0, 1]},
+                "context": {"title": ["Scott", "Ed Wood"], "sentences": [["One.", "Two."], ["Three."]]}}),
+            (
+                "Were they of one nationality?",
+                vec!["yes"],
+                json!("5a8b"),
+                vec!["Scott", "Ed Wood"],
+            ),
+        ),
+        (
+            "squad",
+            schema(&[
+                text("id"),
+                text("title"),
+                text("context"),
+                text("question"),
+                group("answers", &[texts("text"), numbers("answer_start")]),
+            ]),
+            json!({"id": "56be", "title": "Super_Bowl_50", "context": "A game.", "question": "Which team?",
+                "answers": {"text": ["Denver Broncos", "Denver Broncos", "Denver"], "answer_start": [177, 177, 177]}}),
+            (
+                "Which team?",
+                vec!["Denver Broncos", "Denver"],
+                json!("56be"),
+                vec![],
+            ),
+        ),
+        (
+            "pubmedqa",
+            schema(&[
+                "optional int32 pubid;".to_owned(),
+                text("question"),
+                group(
+                    "context",
+                    &[texts("contexts"), texts("labels"), texts("meshes")],
+                ),
+                text("long_answer"),
+                text("final_decision"),
+            ]),
+            json!({"pubid": 21645374, "question": "Do mitochondria play a role?",
+                "context": {"contexts": ["Programmed cell death."], "labels": ["BACKGROUND"], "meshes": []},
+                "long_answer": "Results depicted.", "final_decision": "yes"}),
+            (
+                "Do mitochondria play a role?",
+                vec!["yes"],
+                json!("21645374"),
+                vec![],
+            ),
+        ),
+        (
+            "popqa",
+            schema(&[
+                "optional int64 id;".to_owned(),
+                text("subj"),
+                text("question"),
+                text("possible_answers"),
+            ]),
+            json!({"id": 4222362, "subj": "George", "question": "What is George's occupation?",
+                "possible_answers": "[\"politician\", \"pol\"]"}),
+            (
+                "What is George's occupation?",
+                vec!["politician", "pol"],
+                json!("4222362"),
+                vec![],
+            ),
+        ),
+    ]
+}
+
+#[test]
+fn the_published_parquet_files_are_read_with_their_real_schemas() {
+    for (name, schema, row, (question, answers, id, supporting)) in published() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data").join(format!("{name}.parquet"));
+        write_parquet(&path, &schema, &[row], 1);
+        let search = SearchPaths::new(vec![dir.path().into()]);
+        let found = only(load(&spec(name, None), None, &search).unwrap());
+        assert_eq!(found.question, question, "{name}");
+        assert_eq!(found.expected, answers, "{name}");
+        assert_eq!(json!(found.id), id, "{name}");
+        assert_eq!(found.supporting, supporting, "{name}");
+    }
+}
+
+#[test]
+fn techqa_and_popqa_are_read_as_their_repositories_hold_them() {
+    let techqa = r#"[{"id":"TRAIN_Q000","question":"Why?","answer":"Because.","is_impossible":false,
+        "contexts":[{"filename":"swg1.txt","text":"Because."}]},
+        {"id":"TRAIN_Q001","question":"How?","answer":"","is_impossible":true,"contexts":[]}]"#;
+    let techqa = load_text("train.json", techqa).unwrap();
+    assert_eq!(techqa.questions[0].expected, ["Because."]);
+    assert_eq!(techqa.without_answers, 1);
+    let popqa =
+        "id\tsubj\tquestion\tpossible_answers\n7\tX\tWhat is X?\t\"[\"\"a\"\", \"\"b\"\"]\"\n";
+    let popqa = only(load_text("test.tsv", popqa).unwrap());
+    assert_eq!(popqa.expected, ["a", "b"]);
+    assert_eq!(popqa.id.as_deref(), Some("7"));
+}
+
+const MINE: &str = "message schema {
+    optional int64 nr;
+    optional binary prompt (STRING);
+    optional group gold { optional binary best (STRING); }
+    optional group proof (LIST) { repeated group list {
+        optional group element { optional binary doc (STRING); optional int32 line; }
+    } }
+    optional binary blob (STRING);
+}";
+
+#[test]
+fn fields_lead_into_nested_columns_of_a_parquet_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let row = |nr: i64, gold: Value| {
+        json!({"nr": nr, "prompt": format!("q{nr}"), "gold": gold,
+            "proof": [{"doc": "d1", "line": 3}, {"doc": "d2", "line": 4}], "blob": "x"})
+    };
+    let rows = [row(1, json!({"best": "a"})), row(2, Value::Null)];
+    write_parquet(&path, MINE, &rows, 1);
+    let mut spec = spec("mine", Some(&path));
+    spec.fields = FieldMap {
+        question: Some("prompt".into()),
+        answers: Some("gold.best".into()),
+        id: Some("nr".into()),
+        supporting: Some("proof.doc".into()),
+    };
+    let dataset = load(&spec, None, &SearchPaths::default()).unwrap();
+    assert_eq!(dataset.questions[0].expected, ["a"]);
+    assert_eq!(dataset.questions[0].supporting, ["d1", "d2"]);
+    assert_eq!(dataset.questions[1].id.as_deref(), Some("2"));
+    assert_eq!(dataset.without_answers, 1);
+
+    spec.fields.answers = Some("golden.best".into());
+    let error = load(&spec, None, &SearchPaths::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("no column 'golden.best' (`fields.answers`); columns there: nr, prompt, gold, proof, blob"),
+        "{error}"
+    );
+    spec.fields = FieldMap::default();
+    let error = load(&spec, None, &SearchPaths::default())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("no column for the question"), "{error}");
+}
+
+const QUESTIONS: &str = "message schema {
+    optional binary question (STRING);
+    optional group answer (LIST) { repeated group list { optional binary element (STRING); } }
+}";
+
+#[test]
+fn the_rules_hold_for_parquet_as_for_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let long = "why ".repeat(25_000);
+    let rows = [
+        json!({"question": "same", "answer": ["a"]}),
+        json!({"question": "  ", "answer": ["a"]}),
+        json!({"question": null, "answer": null}),
+        json!({"question": "same", "answer": []}),
+        json!({"question": long, "answer": null}),
+    ];
+    write_parquet(&path, QUESTIONS, &rows, 2);
+    let dataset = load(&spec("mine", Some(&path)), None, &SearchPaths::default()).unwrap();
+    let lengths: Vec<usize> = dataset.questions.iter().map(|q| q.question.len()).collect();
+    assert_eq!(lengths, [4, 4, 100_000]);
+    let counts = (
+        dataset.skipped_empty,
+        dataset.without_answers,
+        dataset.repeated,
+    );
+    assert_eq!(counts, (2, 2, 1));
+    let warnings = dataset.warnings(None).join("\n");
+    assert!(
+        warnings.contains("1 of 3 questions repeat an earlier one"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn a_sample_is_the_same_whatever_the_format_and_order_and_grows_by_addition() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = dir.path().join("a.jsonl");
+    let table = dir.path().join("b.parquet");
+    let rows: Vec<Value> = (0..200)
+        .map(|i| json!({"question": format!("question {i}"), "answer": [i.to_string()]}))
+        .collect();
+    let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    fs::write(&lines, text).unwrap();
+    let reversed: Vec<Value> = rows.into_iter().rev().collect();
+    write_parquet(&table, QUESTIONS, &reversed, 64);
+    let drawn = |path: &Path, number: usize, seed: u64| {
+        let mut spec = spec("mine", Some(path));
+        spec.sample_seed = Some(seed);
+        load(&spec, Some(number), &SearchPaths::default())
+            .unwrap()
+            .questions
+    };
+    let ten = drawn(&lines, 10, 7);
+    assert_eq!(ten, drawn(&table, 10, 7));
+    assert_eq!(ten[..], drawn(&lines, 50, 7)[..10]);
+    assert_ne!(ten, drawn(&lines, 10, 8));
+    let indices: Vec<usize> = ten.iter().map(|question| question.idx).collect();
+    assert_eq!(indices, (0..10).collect::<Vec<_>>());
+    // It is no start of the file in disguise.
+    let later = ten
+        .iter()
+        .filter(|q| q.expected[0].parse::<u32>().unwrap() >= 100);
+    assert!((1..10).contains(&later.count()));
+}
+
 #[test]
 fn equal_questions_stay_and_differ_in_idx() {
     let dataset = load_text("a.jsonl", &"{\"question\":\"same\"}\n".repeat(3)).unwrap();
@@ -252,6 +552,8 @@ fn files_without_questions_and_of_other_kinds_are_refused() {
         );
     }
     let error = load_text("a.parquet", "PAR1").unwrap_err().to_string();
+    assert!(error.contains("a.parquet is no Parquet file"), "{error}");
+    let error = load_text("a.jsonl.gz", "").unwrap_err().to_string();
     assert!(error.contains("give it as JSONL"), "{error}");
 }
 
@@ -274,14 +576,13 @@ fn a_known_name_finds_its_local_copy_or_says_what_is_missing() {
     let error = load(&spec("nq", None), None, &search)
         .unwrap_err()
         .to_string();
-    assert!(
-        error.contains("mine/nq.jsonl' or 'data/nq.jsonl'"),
-        "{error}"
-    );
+    assert!(error.contains("mine/nq.jsonl'"), "{error}");
     assert!(
         error.contains("google-research-datasets/nq_open"),
         "{error}"
     );
+    assert!(error.contains("nq_open/validation*"), "{error}");
+    assert!(error.contains("ragicamp fetch"), "{error}");
     assert!(!error.contains('\n'));
 
     let below = dir.path().join("conf/data/nq");
@@ -342,7 +643,7 @@ proptest::proptest! {
     #[test]
     fn no_bytes_whatever_make_it_panic(
         bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
-        extension in proptest::sample::select(vec!["jsonl", "json", "csv", "tsv"]),
+        extension in proptest::sample::select(vec!["jsonl", "json", "csv", "tsv", "parquet"]),
     ) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(format!("a.{extension}"));

@@ -207,6 +207,9 @@ pub struct DatasetSpec {
     /// Key mapping for local files.
     #[serde(default)]
     pub fields: FieldMap,
+    /// Questions are drawn with this seed, not taken from the top.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_seed: Option<u64>,
 }
 
 /// The kind of search.

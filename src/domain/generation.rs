@@ -32,7 +32,7 @@ impl Default for GenerationSettings {
 }
 
 /// One prompt to be completed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenerationRequest {
     /// The question's idx; replies carry it.
     pub idx: usize,
@@ -44,6 +44,26 @@ pub struct GenerationRequest {
     /// Leave the chat template out even where the model has one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub raw: bool,
+    /// Where the prompt's passages stand in it, best first: the bytes from and
+    /// to which each may be left out together with all after it. A prompt that
+    /// does not fit into the model's window loses the last of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passages: Vec<(usize, usize)>,
+}
+
+impl GenerationRequest {
+    /// The request without the last `number` of its passages.
+    #[must_use]
+    pub fn without_last(&self, number: usize) -> Self {
+        let kept = self.passages.len().saturating_sub(number);
+        let mut shorter = self.clone();
+        if let (Some((start, _)), Some((_, end))) = (self.passages.get(kept), self.passages.last())
+        {
+            shorter.prompt.replace_range(*start..*end, "");
+            shorter.passages.truncate(kept);
+        }
+        shorter
+    }
 }
 
 /// Why decoding of one prompt ended.
@@ -67,6 +87,14 @@ pub struct Generated {
     pub tokens_out: usize,
     /// Why it ended.
     pub finish: FinishReason,
+    /// Passages that did not fit into the window, from the end of the ranking.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub passages_cut: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+const fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// What a generator tells while a batch runs.

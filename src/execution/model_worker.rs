@@ -59,6 +59,7 @@ pub fn answer(idx: usize) -> Generated {
         tokens_in: 10,
         tokens_out: 2,
         finish: FinishReason::Stop,
+        passages_cut: 0,
     }
 }
 

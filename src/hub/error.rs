@@ -28,6 +28,31 @@ pub enum HubError {
         /// Whether `HF_HUB_OFFLINE` forbids the network.
         offline: bool,
     },
+    /// Files of a dataset are not in the cache.
+    #[error(
+        "{label} is not on this machine, {file} is missing below {}: {}",
+        .folder.display(), how_to_get(*.offline)
+    )]
+    DatasetMissing {
+        /// The dataset's repository, with what was pinned.
+        label: String,
+        /// The file, or how the names of its files begin and a star.
+        file: String,
+        /// The repository's folder in the cache.
+        folder: PathBuf,
+        /// Whether `HF_HUB_OFFLINE` forbids the network.
+        offline: bool,
+    },
+    /// The repository has no such files.
+    #[error("{label} has no file {file} on the hub, only {}: correct `split:`", few(.there))]
+    NoSuchFile {
+        /// The dataset's repository, with what was pinned.
+        label: String,
+        /// How the names of the wanted files begin, and a star.
+        file: String,
+        /// The files that are there.
+        there: Vec<String>,
+    },
     /// A local directory lacks a file.
     #[error("{model} lacks {file} in {}: put it there{hint}", .directory.display())]
     Incomplete {
@@ -129,5 +154,18 @@ fn how_to_get(offline: bool) -> &'static str {
         "HF_HUB_OFFLINE is set, so run `ragicamp fetch STUDY.yaml` without it where there is a network"
     } else {
         "run `ragicamp fetch STUDY.yaml` where there is a network"
+    }
+}
+
+/// The first names of a list.
+fn few(names: &[String]) -> String {
+    let shown = names.iter().take(12).map(String::as_str);
+    let mut shown: Vec<&str> = shown.collect();
+    if names.len() > shown.len() {
+        shown.push("...");
+    }
+    match shown.is_empty() {
+        true => "nothing".to_owned(),
+        false => shown.join(", "),
     }
 }

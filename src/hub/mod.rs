@@ -1,13 +1,15 @@
-//! Where the files of a model are, what is missing, and how to get it.
+//! Where the files of a model or a dataset are, what is missing, and how to
+//! get it.
 //!
-//! [`locate`] never touches the network. [`fetch`] downloads what [`locate`]
-//! does not find, through the hub's own cache layout, so that other tools see
-//! the same files.
+//! [`locate`] and [`locate_dataset`] never touch the network. [`fetch`] and
+//! [`fetch_dataset`] download what they do not find, through the hub's own
+//! cache layout, so that other tools see the same files.
 //!
 //! Environment: `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`,
 //! `HF_ENDPOINT`, `HF_HUB_OFFLINE`.
 
 mod cached;
+mod dataset;
 mod directory;
 mod download;
 mod embedded;
@@ -18,12 +20,14 @@ mod settings;
 mod tests;
 
 pub use cached::{CachedModel, cached_models};
+pub use dataset::{DatasetFiles, DatasetSplit, fetch_dataset, locate_dataset};
 pub use download::FetchProgress;
 pub use error::HubError;
 pub use files::{FileSource, ModelFiles, WeightFiles};
 pub use settings::HubSettings;
 
 use crate::domain::{ModelSpec, Provider};
+use hf_hub::RepoType;
 use std::path::{Path, PathBuf};
 
 /// Finds the files of a model on this machine.
@@ -92,8 +96,10 @@ fn locate_with(
             }
         }
         Provider::Hf => {
-            check_repository_name(model)?;
-            let Some((directory, commit)) = settings.snapshot(model) else {
+            check_repository_name(&label, &model.name, model.revision.as_deref())?;
+            let folder = format!("models--{}", model.name.replace('/', "--"));
+            let revision = model.revision.as_deref();
+            let Some((directory, commit)) = settings.snapshot(&folder, revision) else {
                 return Err(HubError::NotFetched {
                     model: label,
                     cache: settings.cache.clone(),
@@ -120,7 +126,17 @@ fn fetch_with(
 ) -> Result<ModelFiles, HubError> {
     match locate_with(settings, model, None) {
         Err(HubError::NotFetched { .. } | HubError::PartlyFetched { .. }) if !settings.offline => {
-            download::model(settings, model, tell)?;
+            download::repository(
+                settings,
+                download::Wanted {
+                    label: model.to_string(),
+                    kind: RepoType::Model,
+                    name: model.name.clone(),
+                    revision: model.revision.clone(),
+                    files: download::Files::OfModel,
+                },
+                tell,
+            )?;
             locate_with(settings, model, None)
         }
         found_or_hopeless => found_or_hopeless,
@@ -150,7 +166,7 @@ fn resolve(name: &str, conf_root: Option<&Path>) -> PathBuf {
 }
 
 /// A repository name becomes a folder name and part of a URL.
-fn check_repository_name(model: &ModelSpec) -> Result<(), HubError> {
+fn check_repository_name(label: &str, name: &str, revision: Option<&str>) -> Result<(), HubError> {
     let word_is_fine = |word: &str| {
         !word.is_empty()
             && !word.starts_with('.')
@@ -158,16 +174,14 @@ fn check_repository_name(model: &ModelSpec) -> Result<(), HubError> {
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
     };
-    let words: Vec<&str> = model.name.split('/').collect();
-    let revision_is_fine = model
-        .revision
-        .as_deref()
+    let words: Vec<&str> = name.split('/').collect();
+    let revision_is_fine = revision
         .is_none_or(|revision| !revision.is_empty() && revision.split('/').all(word_is_fine));
     if (1..=2).contains(&words.len()) && words.into_iter().all(word_is_fine) && revision_is_fine {
         Ok(())
     } else {
         Err(HubError::BadName {
-            model: model.to_string(),
+            model: label.to_owned(),
         })
     }
 }

@@ -1,4 +1,3 @@
-use crate::domain::ModelSpec;
 use std::{
     env,
     path::{Path, PathBuf},
@@ -59,12 +58,15 @@ impl HubSettings {
         }
     }
 
-    /// The cached snapshot of a model's revision, with its commit.
-    pub(super) fn snapshot(&self, model: &ModelSpec) -> Option<(PathBuf, String)> {
-        let folder = self
-            .cache
-            .join(format!("models--{}", model.name.replace('/', "--")));
-        let revision = model.revision.as_deref().unwrap_or("main");
+    /// The cached snapshot of a revision (`None`: `main`) of the repository
+    /// whose folder in the cache is given, with its commit.
+    pub(super) fn snapshot(
+        &self,
+        folder: &str,
+        revision: Option<&str>,
+    ) -> Option<(PathBuf, String)> {
+        let folder = self.cache.join(folder);
+        let revision = revision.unwrap_or("main");
         let commit = match std::fs::read_to_string(folder.join("refs").join(revision)) {
             Ok(commit) => commit.trim().to_owned(),
             // Other tools keep no reference for a revision that is a commit.

@@ -216,3 +216,108 @@ fn cached_models_are_listed_with_what_they_take_on_disk() {
     assert_eq!((models[0].name.as_str(), models[0].bytes), ("org/name", 8));
     assert_eq!(cached::cached_in(&root.path().join("nowhere")), []);
 }
+
+fn split(revision: Option<&str>, config: Option<&str>, split: &str) -> DatasetSplit {
+    DatasetSplit {
+        repository: "org/data".to_owned(),
+        revision: revision.map(str::to_owned),
+        config: config.map(str::to_owned),
+        split: split.to_owned(),
+    }
+}
+
+/// A cached snapshot of `org/data` with these files.
+fn cached_dataset(cache: &Path, files: &[&str]) {
+    let folder = cache.join("datasets--org--data");
+    write(&folder.join("refs"), &[("main", "c0ffee")]);
+    for file in files {
+        let path = folder.join("snapshots/c0ffee").join(file);
+        write(
+            path.parent().unwrap(),
+            &[(path.file_name().unwrap().to_str().unwrap(), "x")],
+        );
+    }
+}
+
+#[test]
+fn the_files_of_a_split_are_its_shards_and_no_others() {
+    for (config, name, files, wanted) in [
+        (
+            Some("one"),
+            "test",
+            &[
+                "one/test-00000-of-00002.parquet",
+                "one/test-00001-of-00002.parquet",
+                "one/test_hard-00000-of-00001.parquet",
+                "two/test-00000-of-00001.parquet",
+                "README.md",
+            ][..],
+            &[
+                "one/test-00000-of-00002.parquet",
+                "one/test-00001-of-00002.parquet",
+            ][..],
+        ),
+        (
+            None,
+            "test",
+            &["data/test-00000-of-00001.parquet", "test.csv"],
+            &["data/test-00000-of-00001.parquet"],
+        ),
+        (
+            None,
+            "train",
+            &["corpus.zip", "train.json", "train.json.md5"],
+            &["train.json"],
+        ),
+        (None, "test", &["test.tsv"], &["test.tsv"]),
+    ] {
+        let cache = tempfile::tempdir().unwrap();
+        cached_dataset(cache.path(), files);
+        let found = dataset::locate_with(&settings(cache.path(), true), &split(None, config, name))
+            .unwrap();
+        let snapshot = cache.path().join("datasets--org--data/snapshots/c0ffee");
+        let names: Vec<&Path> = found
+            .paths
+            .iter()
+            .map(|path| path.strip_prefix(&snapshot).unwrap())
+            .collect();
+        assert_eq!(names, wanted.iter().map(Path::new).collect::<Vec<_>>());
+        assert_eq!(found.revision, "c0ffee");
+    }
+}
+
+#[test]
+fn a_missing_shard_of_a_dataset_is_named_with_the_way_to_get_it() {
+    let cache = tempfile::tempdir().unwrap();
+    let asked = split(None, Some("one"), "test");
+    let said = |offline: bool| {
+        let error = dataset::locate_with(&settings(cache.path(), offline), &asked).unwrap_err();
+        error.to_string()
+    };
+    assert!(
+        said(false).contains("one/test* is missing below"),
+        "{}",
+        said(false)
+    );
+    cached_dataset(
+        cache.path(),
+        &[
+            "one/test-00000-of-00003.parquet",
+            "one/test-00002-of-00003.parquet",
+        ],
+    );
+    assert!(
+        said(true).contains("one/test-00001-of-00003.parquet is missing"),
+        "{}",
+        said(true)
+    );
+    assert!(
+        said(true).contains("HF_HUB_OFFLINE is set"),
+        "{}",
+        said(true)
+    );
+    assert!(said(false).contains("ragicamp fetch"), "{}", said(false));
+    let other = split(Some("v2"), Some("one"), "test");
+    let error = dataset::locate_with(&settings(cache.path(), true), &other).unwrap_err();
+    assert!(error.to_string().contains("org/data@v2"), "{error}");
+}

@@ -8,21 +8,20 @@
 use super::{
     BuildProgress, IndexError,
     corpus::Corpus,
-    store::{key, publish, set_aside},
+    error::{broken, io_error},
+    hit::{Hit, Side},
+    progress::{Tell, report},
+    store::{key, publish, read_manifest, set_aside, write_manifest},
 };
-use crate::{
-    domain::{Failure, FailureClass, Passage, Retriever, RetrieverSpec},
-    retrieval::Chunking,
-};
+use crate::{domain::Passage, retrieval::Chunking};
+use rayon::prelude::*;
 use serde_json::json;
 use std::{
-    fs::{self, File},
-    io::Write,
     path::{Path, PathBuf},
     time::Instant,
 };
 use tantivy::{
-    Index, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, TantivyError, Term,
+    DocAddress, Index, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, TantivyError, Term,
     collector::TopDocs,
     columnar::StrColumn,
     merge_policy::NoMergePolicy,
@@ -36,8 +35,6 @@ use tantivy::{
 /// Changes when the same corpus and chunking would give another index.
 const ANALYSER: &str = "words-lower/title+text/1";
 const ANALYSER_NAME: &str = "words-lower";
-/// What tells that an index is whole: the last file written.
-const MANIFEST: &str = "index.json";
 const WRITER_BYTES: usize = 128 << 20;
 /// Words of a query that count. A longer one is no question, and the time of
 /// a search grows with its words.
@@ -99,21 +96,19 @@ fn schema() -> (Schema, Fields) {
     (schema.build(), fields)
 }
 
-/// Opens the BM25 index of a retriever, and builds it where it is not there.
-/// An index that can not be opened is set aside and built anew.
-///
-/// # Errors
-/// As [`super::open`].
-pub fn open(
-    spec: &RetrieverSpec,
+/// Opens the BM25 index of a corpus, and builds it where it is not there. An
+/// index that can not be opened is set aside and built anew.
+pub(super) fn open(
+    corpus: &Corpus,
+    corpus_identity: &str,
+    chunking: &Chunking,
     cache_dir: &Path,
-    tell: &mut dyn FnMut(BuildProgress),
+    tell: &mut Tell<'_>,
 ) -> Result<Bm25, IndexError> {
-    let chunking = Chunking::of(spec)?;
-    let corpus = Corpus::find(spec)?;
-    let checksum = corpus.checksum()?;
-    let identity = chunking.identity();
-    let name = format!("bm25-{}", key(&[&checksum, &identity, ANALYSER]));
+    let name = format!(
+        "bm25-{}",
+        key(&[corpus_identity, &chunking.identity(), ANALYSER])
+    );
     let place = cache_dir.join(&name);
     if place.is_dir() {
         if let Ok(index) = Bm25::open(&place) {
@@ -122,7 +117,7 @@ pub fn open(
         set_aside(&place)?;
     }
     publish(cache_dir, &name, |dir| {
-        build(&corpus, &checksum, chunking, dir, tell)
+        build(corpus, corpus_identity, chunking, dir, tell)
     })?;
     Bm25::open(&place)
 }
@@ -130,16 +125,20 @@ pub fn open(
 /// Fills `dir` with the index of a corpus.
 fn build(
     corpus: &Corpus,
-    checksum: &str,
-    chunking: Chunking,
+    corpus_identity: &str,
+    chunking: &Chunking,
     dir: &Path,
-    tell: &mut dyn FnMut(BuildProgress),
+    tell: &mut Tell<'_>,
 ) -> Result<(), IndexError> {
     let started = Instant::now();
-    tell(BuildProgress::Started {
-        corpus: corpus.path.clone(),
-        bytes: corpus.bytes,
-    });
+    report(
+        tell,
+        BuildProgress::Started {
+            kind: "bm25",
+            corpus: corpus.path.clone(),
+            bytes: corpus.bytes,
+        },
+    )?;
     let (schema, fields) = schema();
     let engine = engine_error(dir);
     let index = Index::create_in_dir(dir, schema).map_err(&engine)?;
@@ -171,7 +170,7 @@ fn build(
             writer.add_document(row).map_err(&engine)?;
             passages += 1;
             if passages.is_multiple_of(1_000) {
-                tell(BuildProgress::Indexed { bytes, passages });
+                report(tell, BuildProgress::Indexed { bytes, passages })?;
             }
         }
         Ok(())
@@ -188,43 +187,35 @@ fn build(
         writer.garbage_collect_files().wait().map_err(&engine)?;
     }
     writer.wait_merging_threads().map_err(&engine)?;
+    // Open files of the engine would change under the checksums.
+    drop(index);
     write_manifest(
         dir,
-        &json!({
+        json!({
             "kind": "bm25",
             "corpus": corpus.path,
-            "corpus_sha256": checksum,
+            "corpus_identity": corpus_identity,
             "chunking": chunking.identity(),
             "analyser": ANALYSER,
             "documents": documents,
             "empty_documents": empty_documents,
             "passages": passages,
-            "written_by": concat!("ragicamp ", env!("CARGO_PKG_VERSION")),
         }),
     )?;
-    tell(BuildProgress::Finished {
-        documents,
-        empty_documents,
-        passages,
-        seconds: started.elapsed().as_secs_f64(),
-    });
-    Ok(())
-}
-
-fn write_manifest(dir: &Path, manifest: &serde_json::Value) -> Result<(), IndexError> {
-    let path = dir.join(MANIFEST);
-    File::create(&path)
-        .and_then(|mut file| {
-            writeln!(file, "{manifest:#}")?;
-            file.sync_all()
-        })
-        .map_err(|source| IndexError::Io { path, source })
+    report(
+        tell,
+        BuildProgress::Finished {
+            kind: "bm25",
+            passages,
+            empty_documents,
+            seconds: started.elapsed().as_secs_f64(),
+        },
+    )
 }
 
 /// An open BM25 index.
-pub struct Bm25 {
+pub(super) struct Bm25 {
     path: PathBuf,
-    manifest: serde_json::Value,
     searcher: Searcher,
     fields: Fields,
     analyser: TextAnalyzer,
@@ -233,22 +224,13 @@ pub struct Bm25 {
 }
 
 impl Bm25 {
-    fn open(path: &Path) -> Result<Self, IndexError> {
+    pub fn open(path: &Path) -> Result<Self, IndexError> {
         let engine = engine_error(path);
-        let file = path.join(MANIFEST);
-        let manifest = fs::read(&file).map_err(|source| IndexError::Io { path: file, source })?;
-        let manifest = serde_json::from_slice(&manifest).map_err(|error| IndexError::Engine {
-            path: path.to_owned(),
-            message: error.to_string(),
-        })?;
+        read_manifest(path)?;
         let index = Index::open_in_dir(path).map_err(&engine)?;
         let (wanted, fields) = schema();
-        let broken = |message: &str| IndexError::Engine {
-            path: path.to_owned(),
-            message: message.to_owned(),
-        };
         if index.schema() != wanted {
-            return Err(broken("it has other fields than this version writes"));
+            return Err(broken(path, "it has other fields than this version writes"));
         }
         index.tokenizers().register(ANALYSER_NAME, analyser());
         let reader = index
@@ -260,11 +242,10 @@ impl Bm25 {
         let mut ids = Vec::new();
         for segment in searcher.segment_readers() {
             let column = segment.fast_fields().str("id").map_err(&engine)?;
-            ids.push(column.ok_or_else(|| broken("a segment has no ids"))?);
+            ids.push(column.ok_or_else(|| broken(path, "a segment has no ids"))?);
         }
         Ok(Self {
             path: path.to_owned(),
-            manifest,
             searcher,
             fields,
             analyser: analyser(),
@@ -277,10 +258,11 @@ impl Bm25 {
         &self.path
     }
 
-    /// What the index is made of: the corpus with its checksum, chunking,
-    /// analyser, and numbers of documents and passages.
-    pub fn manifest(&self) -> &serde_json::Value {
-        &self.manifest
+    /// Its directory's name.
+    pub fn name(&self) -> String {
+        let name = self.path.file_name();
+        name.map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
     }
 
     /// Number of passages.
@@ -300,7 +282,17 @@ impl Bm25 {
         BooleanQuery::new(words)
     }
 
-    fn search(&self, text: &str, top_k: usize) -> Result<Vec<Passage>, IndexError> {
+    /// For every query the `limit` best passages. A query is plain text: no
+    /// character of it has a meaning of its own. Passages that share no word
+    /// with it are not found, so there may be fewer.
+    pub fn search(&self, queries: &[&str], limit: usize) -> Result<Vec<Vec<Hit>>, IndexError> {
+        queries
+            .par_iter()
+            .map(|query| self.search_one(query, limit))
+            .collect()
+    }
+
+    fn search_one(&self, text: &str, top_k: usize) -> Result<Vec<Hit>, IndexError> {
         let engine = engine_error(&self.path);
         let there = usize::try_from(self.passages()).unwrap_or(usize::MAX);
         let top_k = top_k.min(there);
@@ -319,47 +311,60 @@ impl Bm25 {
             }
             limit = limit.saturating_mul(4).min(there);
         };
-        let mut ranked = Vec::with_capacity(found.len());
+        let mut hits = Vec::with_capacity(found.len());
         for (score, address) in found {
-            let column = &self.ids[address.segment_ord as usize];
-            let mut id = String::new();
-            if let Some(ord) = column.ords().first(address.doc_id) {
-                column
-                    .ord_to_str(ord, &mut id)
-                    .map_err(|source| IndexError::Io {
-                        path: self.path.clone(),
-                        source,
-                    })?;
-            }
-            ranked.push((score, id, address));
-        }
-        ranked.sort_by(|(x, a, _), (y, b, _)| y.total_cmp(x).then_with(|| a.cmp(b)));
-        ranked.truncate(top_k);
-        let mut passages = Vec::with_capacity(top_k);
-        for (score, id, address) in ranked {
-            let row: TantivyDocument = self.searcher.doc(address).map_err(&engine)?;
-            let text_of = |field| {
-                row.get_first(field)
-                    .and_then(|value| value.as_str())
-                    .map(str::to_owned)
-            };
-            passages.push(Passage {
-                id,
-                title: text_of(self.fields.title),
-                text: text_of(self.fields.text).unwrap_or_default(),
+            hits.push(Hit {
+                side: Side::Sparse,
+                row: row_of(address),
+                id: self.id(address)?,
                 score: f64::from(score),
             });
         }
-        Ok(passages)
+        hits.sort_by(Hit::order);
+        hits.truncate(top_k);
+        Ok(hits)
+    }
+
+    fn id(&self, address: DocAddress) -> Result<String, IndexError> {
+        let mut id = String::new();
+        let column = self.ids.get(address.segment_ord as usize);
+        let column = column.ok_or_else(|| broken(&self.path, "it has fewer segments"))?;
+        if let Some(ord) = column.ords().first(address.doc_id) {
+            column
+                .ord_to_str(ord, &mut id)
+                .map_err(io_error(&self.path))?;
+        }
+        Ok(id)
+    }
+
+    /// A passage that was found.
+    pub fn passage(&self, row: u64) -> Result<Passage, IndexError> {
+        let address = address_of(row);
+        let id = self.id(address)?;
+        let stored: TantivyDocument = self
+            .searcher
+            .doc(address)
+            .map_err(engine_error(&self.path))?;
+        let text_of = |field| {
+            stored
+                .get_first(field)
+                .and_then(|value| value.as_str())
+                .map(str::to_owned)
+        };
+        Ok(Passage {
+            id,
+            title: text_of(self.fields.title),
+            text: text_of(self.fields.text).unwrap_or_default(),
+            score: 0.0,
+        })
     }
 }
 
-impl Retriever for Bm25 {
-    /// `query` is plain text: no character of it has a meaning of its own.
-    /// Passages that share no word with it are not found, so there may be
-    /// fewer than `top_k`.
-    fn retrieve(&self, query: &str, top_k: usize) -> Result<Vec<Passage>, Failure> {
-        self.search(query, top_k)
-            .map_err(|error| Failure::new(FailureClass::Permanent, error.to_string()))
-    }
+/// Segment and document in one number; they never change in a built index.
+fn row_of(address: DocAddress) -> u64 {
+    u64::from(address.segment_ord) << 32 | u64::from(address.doc_id)
+}
+
+fn address_of(row: u64) -> DocAddress {
+    DocAddress::new((row >> 32) as u32, row as u32)
 }

@@ -1,7 +1,11 @@
-//! Documents from a JSONL file or a directory of texts, one at a time.
+//! Documents from a JSONL file, from Parquet files (one, or a directory of
+//! them) or from a directory of texts, one at a time.
 
-use super::IndexError;
-use crate::domain::RetrieverSpec;
+use super::{IndexError, error::io_error};
+use crate::{
+    domain::RetrieverSpec,
+    records::{ParquetFile, RecordsError},
+};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::{
@@ -14,12 +18,6 @@ use std::{
 
 const ID: [&str; 3] = ["id", "_id", "docid"];
 const TEXT: [&str; 4] = ["text", "contents", "content", "passage"];
-/// Corpora that studies name and that live on the hub.
-const ON_HUB: [(&str, &str); 2] = [
-    ("simple", "wikimedia/wikipedia 20231101.simple"),
-    ("en", "wikimedia/wikipedia 20231101.en"),
-];
-
 /// A document of a corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Document {
@@ -35,6 +33,8 @@ pub(super) struct Corpus {
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
+    /// No more documents are taken.
+    limit: usize,
     source: Source,
 }
 
@@ -44,56 +44,58 @@ enum Source {
     Lines,
     /// `.txt` and `.md` files; paths from the directory, sorted.
     Files(Vec<PathBuf>),
-}
-
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> IndexError + '_ {
-    |source| IndexError::Io {
-        path: path.to_owned(),
-        source,
-    }
+    /// A Parquet file, or all below a directory, sorted.
+    Tables(Vec<PathBuf>),
 }
 
 impl Corpus {
     /// The corpus of a retriever.
     pub fn find(spec: &RetrieverSpec) -> Result<Self, IndexError> {
         let path = Path::new(&spec.corpus);
+        let limit = spec.options.get("max_docs").and_then(Value::as_u64);
+        let limit = limit.map_or(usize::MAX, |limit| {
+            usize::try_from(limit).unwrap_or(usize::MAX)
+        });
         if !path.exists() {
-            return Err(match ON_HUB.iter().find(|(name, _)| *name == spec.corpus) {
-                Some((name, hub)) => IndexError::Unavailable {
-                    retriever: spec.name.clone(),
-                    what: format!(
-                        "corpus '{name}' is {hub} on the hub, which this version does not \
-                             read; give a local JSONL file or a directory of texts as `corpus:`"
-                    ),
-                },
-                None => IndexError::CorpusMissing {
-                    retriever: spec.name.clone(),
-                    corpus: spec.corpus.clone(),
-                },
+            return Err(IndexError::CorpusMissing {
+                retriever: spec.name.clone(),
+                corpus: spec.corpus.clone(),
             });
         }
         if path.is_dir() {
-            let mut files = Vec::new();
-            let mut bytes = 0;
-            list_texts(path, Path::new(""), &mut files, &mut bytes).map_err(io_error(path))?;
-            files.sort();
+            let list = |endings: &[&str]| -> Result<(Vec<PathBuf>, u64), IndexError> {
+                let mut files = Vec::new();
+                let mut bytes = 0;
+                list_files(path, Path::new(""), endings, &mut files, &mut bytes)
+                    .map_err(io_error(path))?;
+                files.sort();
+                Ok((files, bytes))
+            };
+            let (tables, table_bytes) = list(&["parquet"])?;
+            if !tables.is_empty() {
+                return Ok(Self {
+                    path: path.to_owned(),
+                    bytes: table_bytes,
+                    limit,
+                    source: Source::Tables(tables.iter().map(|file| path.join(file)).collect()),
+                });
+            }
+            let (files, bytes) = list(&["txt", "md"])?;
             return Ok(Self {
                 path: path.to_owned(),
                 bytes,
+                limit,
                 source: Source::Files(files),
             });
         }
         let extension = path
             .extension()
             .map(|text| text.to_string_lossy().to_lowercase());
-        if matches!(
-            extension.as_deref(),
-            Some("parquet" | "arrow" | "gz" | "zst" | "zip")
-        ) {
+        if matches!(extension.as_deref(), Some("arrow" | "gz" | "zst" | "zip")) {
             return Err(IndexError::Unavailable {
                 retriever: spec.name.clone(),
                 what: format!(
-                    "corpus '{}' is neither JSONL nor a directory of texts",
+                    "corpus '{}' is neither JSONL nor Parquet nor a directory of texts",
                     path.display()
                 ),
             });
@@ -101,11 +103,16 @@ impl Corpus {
         Ok(Self {
             path: path.to_owned(),
             bytes: fs::metadata(path).map_err(io_error(path))?.len(),
-            source: Source::Lines,
+            limit,
+            source: match extension.as_deref() {
+                Some("parquet") => Source::Tables(vec![path.to_owned()]),
+                _ => Source::Lines,
+            },
         })
     }
 
-    /// SHA-256 over what is read: the file, or every path with its content.
+    /// SHA-256 over what is read: the file, every path with its content, or
+    /// the checksums of all tables; and over the limit, if there is one.
     pub fn checksum(&self) -> Result<String, IndexError> {
         let mut digest = Sha256::new();
         match &self.source {
@@ -117,11 +124,18 @@ impl Corpus {
                     digest.update((name.len() as u64).to_le_bytes());
                     digest.update(name);
                     // A digest of its own, so that no content can pose as a path.
-                    let mut content = Sha256::new();
-                    hash_file(&path, &mut content)?;
-                    digest.update(content.finalize());
+                    digest.update(content_digest(&path)?);
                 }
             }
+            // Rows are the same wherever their files lie.
+            Source::Tables(files) => {
+                for file in files {
+                    digest.update(content_digest(file)?);
+                }
+            }
+        }
+        if self.limit < usize::MAX {
+            digest.update(format!("max_docs {}", self.limit));
         }
         Ok(super::store::hexadecimal(&digest.finalize()))
     }
@@ -136,6 +150,7 @@ impl Corpus {
         match &self.source {
             Source::Lines => self.read_lines(take),
             Source::Files(files) => self.read_files(files, take),
+            Source::Tables(files) => self.read_tables(files, take),
         }
     }
 
@@ -174,6 +189,9 @@ impl Corpus {
             }
             let object: Map<String, Value> = serde_json::from_slice(line)
                 .map_err(|error| malformed(format!("not a JSON object: {error}")))?;
+            if documents >= self.limit {
+                return Ok(());
+            }
             let document = document(object, documents).map_err(malformed)?;
             documents += 1;
             if !seen.insert(&document.id) {
@@ -186,13 +204,55 @@ impl Corpus {
         }
     }
 
+    fn read_tables(
+        &self,
+        files: &[PathBuf],
+        take: &mut dyn FnMut(Document, u64) -> Result<(), IndexError>,
+    ) -> Result<(), IndexError> {
+        let mut bytes_before = 0;
+        let mut documents = 0_usize;
+        let mut seen = SeenIds::default();
+        for path in files {
+            let bytes = fs::metadata(path).map_err(io_error(path))?.len();
+            let table = ParquetFile::open(path).map_err(|error| of_records(error, 0))?;
+            let (names, rows) = (table.columns(), table.len());
+            let malformed = |row: usize, message: String| IndexError::CorpusMalformed {
+                path: path.clone(),
+                line: row,
+                message,
+            };
+            let has = |name: &&&str| names.iter().any(|column| column == **name);
+            let mut columns = vec!["title"];
+            columns.extend(ID.iter().find(has));
+            columns.extend(TEXT.iter().find(has));
+            let found = table.rows(&columns).map_err(|error| of_records(error, 0))?;
+            for (row, object) in found.enumerate() {
+                if documents >= self.limit {
+                    return Ok(());
+                }
+                let object = object.map_err(|error| of_records(error, row + 1))?;
+                let document =
+                    document(object, documents).map_err(|message| malformed(row + 1, message))?;
+                documents += 1;
+                if !seen.insert(&document.id) {
+                    let message = format!("id '{}' was there before; ids must differ", document.id);
+                    return Err(malformed(row + 1, message));
+                }
+                let share = (row as f64 + 1.0) / rows.max(1) as f64;
+                take(document, bytes_before + (bytes as f64 * share) as u64)?;
+            }
+            bytes_before += bytes;
+        }
+        Ok(())
+    }
+
     fn read_files(
         &self,
         files: &[PathBuf],
         take: &mut dyn FnMut(Document, u64) -> Result<(), IndexError>,
     ) -> Result<(), IndexError> {
         let mut read_so_far = 0;
-        for file in files {
+        for file in files.iter().take(self.limit) {
             let path = self.path.join(file);
             let bytes = fs::read(&path).map_err(io_error(&path))?;
             read_so_far += bytes.len() as u64;
@@ -258,6 +318,43 @@ fn document(mut object: Map<String, Value>, number: usize) -> Result<Document, S
     }
 }
 
+/// What a table's error means for a corpus; `row` counts from 1.
+fn of_records(error: RecordsError, row: usize) -> IndexError {
+    match error {
+        RecordsError::Io { path, source } => IndexError::Io { path, source },
+        RecordsError::Damaged { path, message } => IndexError::CorpusMalformed {
+            path,
+            line: row,
+            message: format!("no Parquet file, or a damaged one: {message}"),
+        },
+    }
+}
+
+/// SHA-256 of a file. The hub's cache calls large files after it and links to
+/// them, so that they need not be read for it.
+fn content_digest(path: &Path) -> Result<[u8; 32], IndexError> {
+    let blob = fs::read_link(path).ok();
+    let name = blob.as_deref().and_then(Path::file_name);
+    if let Some(digest) = name.and_then(|name| from_hexadecimal(name.to_str()?)) {
+        return Ok(digest);
+    }
+    let mut digest = Sha256::new();
+    hash_file(path, &mut digest)?;
+    Ok(digest.finalize().into())
+}
+
+fn from_hexadecimal(text: &str) -> Option<[u8; 32]> {
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|c| c.to_digit(16).map(|digit| digit as u8))
+        .collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits
+        .chunks_exact(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect();
+    bytes.try_into().ok()
+}
+
 fn hash_file(path: &Path, digest: &mut Sha256) -> Result<(), IndexError> {
     let mut file = File::open(path).map_err(io_error(path))?;
     let mut buffer = vec![0; 1 << 18];
@@ -269,9 +366,10 @@ fn hash_file(path: &Path, digest: &mut Sha256) -> Result<(), IndexError> {
     }
 }
 
-fn list_texts(
+fn list_files(
     root: &Path,
     below: &Path,
+    endings: &[&str],
     files: &mut Vec<PathBuf>,
     bytes: &mut u64,
 ) -> io::Result<()> {
@@ -281,11 +379,12 @@ fn list_texts(
         let kind = entry.file_type()?;
         // Links to directories are not followed: they can go in circles.
         if kind.is_dir() {
-            list_texts(root, &path, files, bytes)?;
-        } else if matches!(
-            path.extension().and_then(|text| text.to_str()),
-            Some("txt" | "md")
-        ) {
+            list_files(root, &path, endings, files, bytes)?;
+        } else if path
+            .extension()
+            .and_then(|text| text.to_str())
+            .is_some_and(|ending| endings.contains(&ending))
+        {
             *bytes += fs::metadata(root.join(&path))?.len();
             files.push(path);
         }

@@ -1,17 +1,33 @@
 //! Directories of indexes: a name from what is in them, and a way to fill one
 //! that no reader ever sees half done.
 
-use super::IndexError;
+use super::{
+    BuildProgress, IndexError,
+    error::{broken, io_error},
+    progress::{Tell, report},
+};
 use rustix::fs::{FlockOperation, flock};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read, Write},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
+/// What tells that an index is whole: the last file written.
+pub(super) const MANIFEST: &str = "index.json";
+/// Directories of builds that start over when they are killed.
 const BUILDING: &str = ".building-";
+/// Directories of builds that go on when they are killed.
+pub(super) const PARTIAL: &str = ".partial-";
+/// Locks of the latter, which outlive the directories.
+const LOCKS: &str = ".locks";
 const LOCK: &str = "lock";
+/// How often a waiting process looks again.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Bytes as hexadecimal digits.
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
@@ -27,13 +43,6 @@ pub(super) fn key(parts: &[&str]) -> String {
         digest.update(part);
     }
     hexadecimal(&digest.finalize()[..16])
-}
-
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> IndexError + '_ {
-    |source| IndexError::Io {
-        path: path.to_owned(),
-        source,
-    }
 }
 
 /// Makes `cache_dir/name` with what `build` puts into the directory that it is
@@ -73,6 +82,132 @@ pub(super) fn publish<T>(
     }
     drop(lock);
     Ok(built)
+}
+
+/// As [`publish`] for builds that take hours: `build` finds in its directory
+/// what an earlier, killed attempt has left there, and goes on with it. One
+/// process builds; the others wait for it. `None` when the index got there
+/// meanwhile.
+pub(super) fn publish_resumable<T>(
+    cache_dir: &Path,
+    name: &str,
+    tell: &mut Tell<'_>,
+    build: impl FnOnce(&Path, &mut Tell<'_>) -> Result<T, IndexError>,
+) -> Result<Option<T>, IndexError> {
+    let locks = cache_dir.join(LOCKS);
+    fs::create_dir_all(&locks).map_err(io_error(&locks))?;
+    let lock_path = locks.join(name);
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .map_err(io_error(&lock_path))?;
+    let mut said = false;
+    loop {
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(errno) => return Err(io_error(&lock_path)(errno.into())),
+        }
+        if !said {
+            said = true;
+            report(tell, BuildProgress::Waiting)?;
+        }
+        thread::sleep(PATIENCE);
+    }
+    let place = cache_dir.join(name);
+    if place.is_dir() {
+        return Ok(None);
+    }
+    let partial = cache_dir.join(format!("{PARTIAL}{name}"));
+    fs::create_dir_all(&partial).map_err(io_error(&partial))?;
+    let built = build(&partial, tell)?;
+    sync_dir(&partial)?;
+    fail::fail_point!("index::publish");
+    fs::rename(&partial, &place).map_err(io_error(&place))?;
+    sync_dir(cache_dir)?;
+    drop(lock);
+    Ok(Some(built))
+}
+
+/// Writes `index.json`, with the size and checksum of every other file.
+pub(super) fn write_manifest(dir: &Path, mut manifest: Value) -> Result<(), IndexError> {
+    let path = dir.join(MANIFEST);
+    manifest["files"] = Value::Object(inventory(dir)?);
+    manifest["written_by"] = json!(concat!("ragicamp ", env!("CARGO_PKG_VERSION")));
+    File::create(&path)
+        .and_then(|mut file| {
+            writeln!(file, "{manifest:#}")?;
+            file.sync_all()
+        })
+        .map_err(io_error(&path))
+}
+
+/// Reads `index.json`.
+pub(super) fn read_manifest(dir: &Path) -> Result<Value, IndexError> {
+    let path = dir.join(MANIFEST);
+    let bytes = fs::read(&path).map_err(io_error(&path))?;
+    serde_json::from_slice(&bytes).map_err(|error| broken(dir, format!("{MANIFEST}: {error}")))
+}
+
+/// Every file of an index by name, with `bytes` and `sha256`.
+fn inventory(dir: &Path) -> Result<Map<String, Value>, IndexError> {
+    let mut files = Map::new();
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .map_err(io_error(dir))?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name != MANIFEST && name != LOCK && !name.starts_with('.'))
+        .collect();
+    names.sort();
+    for name in names {
+        let path = dir.join(&name);
+        let (bytes, sha256) = checksum(&path)?;
+        files.insert(name, json!({ "bytes": bytes, "sha256": sha256 }));
+    }
+    Ok(files)
+}
+
+/// Size and SHA-256 of a file.
+fn checksum(path: &Path) -> Result<(u64, String), IndexError> {
+    let mut file = File::open(path).map_err(io_error(path))?;
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut buffer).map_err(io_error(path))? {
+            0 => return Ok((bytes, hexadecimal(&digest.finalize()))),
+            read => {
+                bytes += read as u64;
+                digest.update(&buffer[..read]);
+            }
+        }
+    }
+}
+
+/// What differs between an index's files and its manifest; nothing when it is
+/// whole.
+pub(super) fn damage(dir: &Path) -> Result<Vec<String>, IndexError> {
+    let manifest = read_manifest(dir)?;
+    let Some(files) = manifest["files"].as_object() else {
+        return Ok(vec![format!("{MANIFEST} lists no files")]);
+    };
+    let mut damage = Vec::new();
+    for (name, wanted) in files {
+        let path = dir.join(name);
+        if !path.is_file() {
+            damage.push(format!("{name} is missing"));
+            continue;
+        }
+        let (bytes, sha256) = checksum(&path)?;
+        if wanted["bytes"] != bytes {
+            damage.push(format!("{name} has {bytes} bytes, not {}", wanted["bytes"]));
+        } else if wanted["sha256"] != sha256 {
+            damage.push(format!("{name} has another content than was written"));
+        }
+    }
+    Ok(damage)
 }
 
 /// Moves a broken index out of the way, so that it can be built anew; one

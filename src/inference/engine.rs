@@ -2,7 +2,7 @@ use super::{
     LoadOptions, classify,
     config::ModelConfig,
     decoder::Decoder,
-    device, host,
+    device, fitting, host,
     linear::Precision,
     loader::Layout,
     memory,
@@ -25,7 +25,11 @@ use crate::{
 use candle_core::{D, DType, Tensor};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
-use std::{cmp::Reverse, collections::VecDeque, num::NonZeroUsize};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, VecDeque},
+    num::NonZeroUsize,
+};
 
 /// What an engine has done since it was loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -172,6 +176,7 @@ impl Engine {
                         tokens_in: sequence.prompt.len(),
                         tokens_out: 0,
                         finish: FinishReason::Length,
+                        passages_cut: 0,
                     },
                     tokens: Vec::new(),
                 }),
@@ -466,14 +471,21 @@ impl Generator for Engine {
         settings: &GenerationSettings,
         tell: &mut dyn FnMut(GenerationEvent),
     ) -> Result<(), Failure> {
-        let encoded: Vec<Result<Vec<u32>, Failure>> = requests
+        let room = fitting::room(self.decoder.config().max_positions, settings.max_new_tokens);
+        let encoded: Vec<Result<(Vec<u32>, usize), Failure>> = requests
             .par_iter()
-            .map(|request| self.text.encode(request))
+            .map(|request| fitting::fit(request, room, |request| self.text.encode(request)))
             .collect();
         let mut prompts = Vec::with_capacity(requests.len());
-        for (request, tokens) in requests.iter().zip(encoded) {
-            match tokens {
-                Ok(tokens) => prompts.push((request.idx, tokens)),
+        let mut cut = HashMap::new();
+        for (request, fitted) in requests.iter().zip(encoded) {
+            match fitted {
+                Ok((tokens, passages)) => {
+                    if passages > 0 {
+                        cut.insert(request.idx, passages);
+                    }
+                    prompts.push((request.idx, tokens));
+                }
                 Err(failure) => tell(GenerationEvent::Failed {
                     idx: request.idx,
                     failure,
@@ -483,7 +495,13 @@ impl Generator for Engine {
         self.complete(prompts, settings, &mut |step| {
             tell(match step {
                 Step::Progress { tokens } => GenerationEvent::Progress { tokens },
-                Step::Done { idx, generated, .. } => GenerationEvent::Done { idx, generated },
+                Step::Done { idx, generated, .. } => GenerationEvent::Done {
+                    idx,
+                    generated: Generated {
+                        passages_cut: cut.get(&idx).copied().unwrap_or(0),
+                        ..generated
+                    },
+                },
                 Step::Failed { idx, failure } => GenerationEvent::Failed { idx, failure },
             });
         })

@@ -21,6 +21,7 @@ mod decoder;
 mod device;
 mod engine;
 mod fingerprint;
+mod fitting;
 mod gguf;
 mod gguf_weights;
 mod half_matrix;

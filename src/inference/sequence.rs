@@ -103,6 +103,7 @@ impl Sequence {
             tokens_in: self.prompt.len(),
             tokens_out: self.answer.len(),
             finish,
+            passages_cut: 0,
         }
     }
 }

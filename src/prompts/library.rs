@@ -2,7 +2,7 @@ use crate::domain::{Prompt, PromptExample};
 use serde::Deserialize;
 use std::{collections::BTreeMap, sync::LazyLock};
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     (
         "conf/prompts/default.yaml",
         include_str!(concat!(
@@ -31,6 +31,13 @@ const FILES: [(&str, &str); 4] = [
             "/conf/prompts/fewshot.yaml"
         )),
     ),
+    (
+        "conf/prompts/steps.yaml",
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/conf/prompts/steps.yaml"
+        )),
+    ),
 ];
 
 /// Prompt names that other tools' studies hold and that have no template
@@ -51,14 +58,30 @@ pub const UNAVAILABLE: [(&str, &str); 2] = [
 pub struct Library {
     templates: Vec<(String, TemplateData)>,
     examples: BTreeMap<String, Vec<PromptExample>>,
+    steps: BTreeMap<String, StepData>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileData {
+    #[serde(default)]
     prompts: serde_yaml::Mapping,
     #[serde(default)]
     examples: BTreeMap<String, Vec<PromptExample>>,
+    #[serde(default)]
+    steps: BTreeMap<String, StepData>,
+}
+
+/// What a model is asked beside the question itself.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StepData {
+    /// One sentence about it.
+    pub about: String,
+    /// Holds `{question}`, and `{context}` and `{answer}` if used.
+    pub text: String,
+    /// Tokens that a reply may have.
+    pub tokens: usize,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -80,6 +103,7 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     let mut library = Library {
         templates: Vec::new(),
         examples: BTreeMap::new(),
+        steps: BTreeMap::new(),
     };
     for (path, text) in FILES {
         // These files are compiled in and a test reads them all, so no user's
@@ -108,12 +132,20 @@ impl Library {
             ));
         }
         self.examples.extend(file.examples);
+        self.steps.extend(file.steps);
         Ok(())
     }
 
     /// The names of all templates, in the order of the files.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.templates.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// A step's prompt. The file that holds them is compiled in, and a test
+    /// reads every one.
+    pub(super) fn step(&self, name: &str) -> &StepData {
+        static NONE: LazyLock<StepData> = LazyLock::new(StepData::default);
+        self.steps.get(name).unwrap_or(&NONE)
     }
 
     /// One sentence about a template, for listings.

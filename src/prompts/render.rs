@@ -1,4 +1,4 @@
-use super::template::fill;
+use super::template::{Filled, fill};
 use crate::domain::{Passage, Prompt};
 
 /// A prompt as it goes to the model, before any chat template.
@@ -8,6 +8,28 @@ pub struct Rendered {
     pub system: Option<String>,
     /// The user message, or the plain text for models without a template.
     pub text: String,
+    /// The bytes of the text that each passage takes, with what parts it from
+    /// the one before. None where the text can not be cut.
+    pub passages: Vec<(usize, usize)>,
+}
+
+impl Rendered {
+    /// A filled text whose context holds passages at `ranges`. A context that
+    /// stands in a text twice is never cut.
+    pub(super) fn new(system: Option<String>, filled: Filled, ranges: &[(usize, usize)]) -> Self {
+        let passages = match filled.context[..] {
+            [start] => ranges
+                .iter()
+                .map(|(from, to)| (start + from, start + to))
+                .collect(),
+            _ => Vec::new(),
+        };
+        Self {
+            system,
+            text: filled.text,
+            passages,
+        }
+    }
 }
 
 /// Fills a prompt in. Without passages the prompt's direct form is taken.
@@ -15,26 +37,25 @@ pub struct Rendered {
 pub fn render(prompt: &Prompt, question: &str, passages: &[Passage]) -> Rendered {
     let question = question.trim();
     let examples = render_examples(prompt);
-    let context = render_context(prompt, passages);
+    let (context, ranges) = render_context(prompt, passages);
     let (template, using_context) = if passages.is_empty() {
         (&prompt.direct, "")
     } else {
         (&prompt.with_context, ", using the context")
     };
-    Rendered {
-        system: prompt
-            .system
-            .as_deref()
-            .map(|system| fill(system, &[("using_context", using_context)])),
-        text: fill(
-            template,
-            &[
-                ("question", question),
-                ("context", &context),
-                ("examples", &examples),
-            ],
-        ),
-    }
+    let system = prompt
+        .system
+        .as_deref()
+        .map(|system| fill(system, &[("using_context", using_context)]).text);
+    let filled = fill(
+        template,
+        &[
+            ("question", question),
+            ("context", &context),
+            ("examples", &examples),
+        ],
+    );
+    Rendered::new(system, filled, &ranges)
 }
 
 /// Every example followed by a blank line.
@@ -44,34 +65,44 @@ fn render_examples(prompt: &Prompt) -> String {
     };
     let mut examples = String::new();
     for example in &prompt.examples {
-        examples.push_str(&fill(
+        let filled = fill(
             template,
             &[
                 ("question", example.question.trim()),
                 ("answer", example.answer.trim()),
             ],
-        ));
+        );
+        examples.push_str(&filled.text);
         examples.push_str("\n\n");
     }
     examples
 }
 
-fn render_context(prompt: &Prompt, passages: &[Passage]) -> String {
-    let passages: Vec<String> = passages
-        .iter()
-        .enumerate()
-        .map(|(i, passage)| {
-            fill(
-                &prompt.passage,
-                &[
-                    ("rank", &(i + 1).to_string()),
-                    ("title", &heading(passage)),
-                    ("text", passage.text.trim()),
-                ],
-            )
-        })
-        .collect();
-    passages.join("\n")
+/// The passages one under the other, and the bytes of each with the line
+/// break before it.
+pub(super) fn render_context(
+    prompt: &Prompt,
+    passages: &[Passage],
+) -> (String, Vec<(usize, usize)>) {
+    let mut context = String::new();
+    let mut ranges = Vec::with_capacity(passages.len());
+    for (i, passage) in passages.iter().enumerate() {
+        let start = context.len();
+        if i > 0 {
+            context.push('\n');
+        }
+        let filled = fill(
+            &prompt.passage,
+            &[
+                ("rank", &(i + 1).to_string()),
+                ("title", &heading(passage)),
+                ("text", passage.text.trim()),
+            ],
+        );
+        context.push_str(&filled.text);
+        ranges.push((start, context.len()));
+    }
+    (context, ranges)
 }
 
 /// `Title: `, or nothing where the passage's first sentence names the title

@@ -2,7 +2,8 @@
 /// brings along is never looked at again, so a question that contains
 /// `{context}` stays a question. Braces around other words stay as they are,
 /// so that a template can hold JSON.
-pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
+pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> Filled {
+    let mut context = Vec::new();
     let mut filled = String::with_capacity(
         template.len() + values.iter().map(|(_, value)| value.len()).sum::<usize>(),
     );
@@ -16,6 +17,9 @@ pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
         });
         match found {
             Some((value, close)) => {
+                if &after[..close] == "context" {
+                    context.push(filled.len());
+                }
                 filled.push_str(value);
                 rest = &after[close + 1..];
             }
@@ -26,5 +30,15 @@ pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
         }
     }
     filled.push_str(rest);
-    filled
+    Filled {
+        text: filled,
+        context,
+    }
+}
+
+/// A template with its values in it.
+pub(super) struct Filled {
+    pub text: String,
+    /// Where the value of `{context}` begins, in bytes, each time.
+    pub context: Vec<usize>,
 }

@@ -105,6 +105,8 @@ fn fewshot_takes_its_examples_from_the_dataset_and_else_from_the_general_list() 
             "hotpotqa",
             "squad",
             "popqa",
+            "pubmedqa",
+            "techqa",
             "bamboogle",
             "quickstart",
         ] {
@@ -120,6 +122,76 @@ fn fewshot_takes_its_examples_from_the_dataset_and_else_from_the_general_list() 
         text,
         "Question: who painted the starry night\nAnswer: Vincent van Gogh\n\nQuestion: who is it\nAnswer:"
     );
+}
+
+#[test]
+fn every_step_is_described_bounded_and_holds_what_it_needs() {
+    use StepPrompt::{Confidence, Hyde, Multiquery, Query, Sufficiency, Support};
+    let passages = [passage(None, "Ada lives in Rome.")];
+    for (step, has_context) in [
+        (Confidence, false),
+        (Hyde, false),
+        (Multiquery, false),
+        (Sufficiency, true),
+        (Query, true),
+        (Support, true),
+    ] {
+        let name = step.as_str();
+        assert!(!library().step(name).about.is_empty(), "{name}");
+        assert!(step.tokens() > 0, "{name}");
+        let rendered = render_step(
+            step,
+            &prompt("default"),
+            "Who {answer}?",
+            &passages,
+            "{context}",
+        );
+        assert!(rendered.text.contains("Who {answer}?"), "{name}");
+        assert_eq!(
+            rendered.text.contains("[1] Ada lives in Rome."),
+            has_context,
+            "{name}"
+        );
+        assert_eq!(rendered.passages.len(), usize::from(has_context), "{name}");
+        assert_eq!(
+            rendered.text.contains("{context}"),
+            step == Support,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_prompt_can_lose_its_last_passages_and_is_then_as_if_they_had_not_been_found() {
+    let passages: Vec<Passage> = ["One.", "Zwei und ½.", "Three."]
+        .map(|text| passage(Some("T"), text))
+        .into();
+    for name in library().names() {
+        let request = |passages: &[Passage]| {
+            let rendered = render(&prompt(name), "Q?", passages);
+            crate::domain::GenerationRequest {
+                prompt: rendered.text,
+                passages: rendered.passages,
+                ..Default::default()
+            }
+        };
+        let whole = request(&passages);
+        for kept in 1..=3 {
+            assert_eq!(
+                whole.without_last(3 - kept),
+                request(&passages[..kept]),
+                "{name}"
+            );
+        }
+        let bare = whole.without_last(3);
+        assert!(!bare.prompt.contains("One."), "{name}: {}", bare.prompt);
+        assert!(bare.prompt.contains("Q?"), "{name}: {}", bare.prompt);
+        assert_eq!(whole.without_last(9), bare);
+    }
+    // A context that stands in a text twice stays whole.
+    let mut twice = prompt("default");
+    twice.with_context = "{context} {question} {context}".to_owned();
+    assert!(render(&twice, "Q?", &passages).passages.is_empty());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::domain::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, bounded, unbounded};
 use serde_json::{Value, json};
 use std::{
+    borrow::Cow,
     convert::Infallible,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::{Duration, Instant, SystemTime},
@@ -125,13 +126,26 @@ impl OpenAi {
     ) -> Ending {
         let start = Instant::now();
         let mut tries = 0;
+        let mut request = Cow::Borrowed(request);
+        let mut passages_cut = 0;
         loop {
             if called_off.try_recv() == Err(TryRecvError::Disconnected) {
                 return Ending::CalledOff;
             }
             let left = self.patience.total.saturating_sub(start.elapsed());
-            let trouble = match self.send(request, settings, left) {
-                Ok(generated) => return Ending::Done(generated),
+            let trouble = match self.send(&request, settings, left) {
+                Ok(generated) => {
+                    return Ending::Done(Generated {
+                        passages_cut,
+                        ..generated
+                    });
+                }
+                // Bounded by the passages. Only the server knows its window.
+                Err(Trouble::Overflow(_)) if !request.passages.is_empty() => {
+                    passages_cut += 1;
+                    request = Cow::Owned(request.without_last(1));
+                    continue;
+                }
                 // Bounded: each parameter is left out once.
                 Err(Trouble::Untaken(parameter)) => {
                     if self.dialect.leave_out(parameter) {
@@ -405,7 +419,7 @@ impl OpenAi {
                 ..
             } => Some(self.worn_out(&what, unreachable, wait, tries)),
             Trouble::Hopeless(hopeless) => Some(self.hopeless(&hopeless)),
-            Trouble::Prompt(what) => {
+            Trouble::Overflow(what) | Trouble::Prompt(what) => {
                 let message = format!("{}: {}", self.place(), self.server.quote(&what));
                 let failure = Failure::new(FailureClass::BadItem, message);
                 tell(GenerationEvent::Failed { idx, failure });

@@ -19,7 +19,9 @@ pub enum Trouble {
         /// No connection came about.
         unreachable: bool,
     },
-    /// This prompt can not be completed: too long, or not allowed.
+    /// This prompt does not fit into the context.
+    Overflow(String),
+    /// This prompt can not be completed: not allowed.
     Prompt(String),
     /// A request that is no good, for a reason that may be the prompt or may
     /// be what all requests have in common.
@@ -107,6 +109,7 @@ pub fn completion(body: &[u8], settings: &GenerationSettings) -> Result<Generate
         } else {
             FinishReason::Stop
         },
+        passages_cut: 0,
     })
 }
 
@@ -135,7 +138,7 @@ pub fn trouble(
     // Some servers say 500 where others say 400, 413 or 422.
     let is_about_request = matches!(status.as_u16(), 400 | 413 | 422 | 500);
     if is_about_request && error.is_overflow() {
-        return Trouble::Prompt(format!("the prompt does not fit into the context ({what})"));
+        return Trouble::Overflow(format!("the prompt does not fit into the context ({what})"));
     }
     if matches!(status.as_u16(), 400 | 403 | 422) && error.is_content_filter() {
         return Trouble::Prompt(format!("the server does not answer this prompt ({what})"));
@@ -147,7 +150,7 @@ pub fn trouble(
         },
         401 | 403 => Trouble::Hopeless(Hopeless::Key(what)),
         404 => Trouble::Hopeless(Hopeless::Unknown(what)),
-        413 => Trouble::Prompt(format!("the prompt is too large ({what})")),
+        413 => Trouble::Overflow(format!("the prompt is too large ({what})")),
         429 if error.is_quota() => Trouble::Hopeless(Hopeless::Other(what)),
         408 | 409 | 425 | 429 | 500.. => Trouble::Passing {
             what,

@@ -1,7 +1,8 @@
 //! Cutting documents into passages.
 
+use super::tokens::TokenBorders;
 use crate::domain::RetrieverSpec;
-use std::ops::Range;
+use std::{fmt, ops::Range, sync::Arc};
 use text_splitter::{ChunkConfig, TextSplitter};
 use thiserror::Error;
 use unicode_segmentation::UnicodeSegmentation;
@@ -18,6 +19,9 @@ pub enum Strategy {
     /// At the most meaningful border that fits: paragraphs, lines, sentences,
     /// words, characters.
     Recursive,
+    /// After so many tokens, before a word where there is one to begin with.
+    /// Sizes are in tokens.
+    Token,
 }
 
 /// Why a chunking can not be used.
@@ -25,21 +29,13 @@ pub enum Strategy {
 pub enum ChunkingError {
     /// The strategy is not known.
     #[error(
-        "retriever '{retriever}': chunking '{strategy}' is unknown; there are none, fixed, sentence, recursive"
+        "retriever '{retriever}': chunking '{strategy}' is unknown; there are none, fixed, sentence, recursive, token"
     )]
     Unknown {
         /// The retriever's name.
         retriever: String,
         /// The strategy in the study.
         strategy: String,
-    },
-    /// The strategy is known, but not there yet.
-    #[error(
-        "retriever '{retriever}': chunking 'token' is not available yet; use recursive, with a size in characters"
-    )]
-    Unavailable {
-        /// The retriever's name.
-        retriever: String,
     },
     /// The sizes contradict each other.
     #[error(
@@ -48,19 +44,39 @@ pub enum ChunkingError {
     Sizes {
         /// The retriever's name.
         retriever: String,
-        /// Characters per chunk.
+        /// Characters (or tokens) per chunk.
         size: usize,
-        /// Characters that neighbours share.
+        /// Characters (or tokens) that neighbours share.
         overlap: usize,
+    },
+    /// What is searched would not fit what is returned.
+    #[error(
+        "retriever '{retriever}': child_chunk_size {child} must not be larger than parent_chunk_size {parent}"
+    )]
+    Children {
+        /// The retriever's name.
+        retriever: String,
+        /// Size of what is searched.
+        child: usize,
+        /// Size of what is returned.
+        parent: usize,
     },
 }
 
 /// A strategy with its sizes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Chunking {
     strategy: Strategy,
     size: usize,
     overlap: usize,
+    /// What a token is; words where nobody says.
+    tokens: Option<Arc<dyn TokenBorders>>,
+}
+
+impl fmt::Debug for Chunking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunking({})", self.identity())
+    }
 }
 
 /// A part of a document.
@@ -87,7 +103,7 @@ impl Chunking {
             "fixed" => Strategy::Fixed,
             "sentence" => Strategy::Sentence,
             "recursive" => Strategy::Recursive,
-            "token" => return Err(ChunkingError::Unavailable { retriever }),
+            "token" => Strategy::Token,
             other => {
                 return Err(ChunkingError::Unknown {
                     retriever,
@@ -103,21 +119,38 @@ impl Chunking {
         })
     }
 
-    /// `None` when `overlap` (characters) is not smaller than `size`
-    /// (characters). Both mean nothing for [`Strategy::None`].
+    /// `None` when `overlap` is not smaller than `size`; both in characters,
+    /// or in tokens. They mean nothing for [`Strategy::None`].
     pub fn new(strategy: Strategy, size: usize, overlap: usize) -> Option<Self> {
         if strategy == Strategy::None {
             return Some(Self {
                 strategy,
                 size: 0,
                 overlap: 0,
+                tokens: None,
             });
         }
         (overlap < size).then_some(Self {
             strategy,
             size,
             overlap,
+            tokens: None,
         })
+    }
+
+    /// The same, with the tokens of a model instead of words. Means nothing
+    /// for a strategy that counts characters.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Arc<dyn TokenBorders>) -> Self {
+        if self.counts_tokens() {
+            self.tokens = Some(tokens);
+        }
+        self
+    }
+
+    /// Whether sizes are in tokens.
+    pub fn counts_tokens(&self) -> bool {
+        self.strategy == Strategy::Token
     }
 
     /// What makes two chunkings equal, for the identity of an index. The last
@@ -128,6 +161,10 @@ impl Chunking {
             Strategy::Fixed => "fixed",
             Strategy::Sentence => "sentence",
             Strategy::Recursive => "recursive",
+            Strategy::Token => {
+                let of = self.tokens.as_ref().map_or("words", |t| t.identity());
+                return format!("token/{}/{}/1 of {of}", self.size, self.overlap);
+            }
         };
         format!("{strategy}/{}/{}/1", self.size, self.overlap)
     }
@@ -174,6 +211,13 @@ impl Chunking {
                     .chunk_indices(text)
                     .map(|(start, chunk)| start..start + chunk.len())
                     .collect()
+            }
+            Strategy::Token => {
+                let borders = match &self.tokens {
+                    Some(tokens) => tokens.borders(text),
+                    None => super::tokens::words(text),
+                };
+                token_windows(text, &borders, self.size, self.overlap)
             }
         }
     }
@@ -237,6 +281,49 @@ fn windows(text: &str, part: Range<usize>, size: usize, overlap: usize) -> Vec<R
             break;
         }
         start += size - overlap;
+    }
+    ranges
+}
+
+/// Windows of at most `size` tokens, of which the last `overlap` are shared
+/// with the next window. A window ends before a word rather than within one,
+/// if that costs it less than half.
+fn token_windows(
+    text: &str,
+    tokens: &[Range<usize>],
+    size: usize,
+    overlap: usize,
+) -> Vec<Range<usize>> {
+    let begins_word = |token: usize| {
+        let before = text[..tokens[token].start].chars().next_back();
+        before.is_none_or(char::is_whitespace)
+            || text[tokens[token].clone()].starts_with(char::is_whitespace)
+    };
+    let mut ranges = Vec::new();
+    let mut first = 0;
+    while first < tokens.len() {
+        let most = (first + size).min(tokens.len());
+        let mut end = most;
+        if end < tokens.len() {
+            let least = first + size.div_ceil(2).max(overlap + 1);
+            end = (least..=most)
+                .rev()
+                .find(|&token| begins_word(token))
+                .unwrap_or(most);
+        }
+        // What no token covers, such as white space, goes with the token
+        // before it.
+        let to = tokens.get(end).map_or(text.len(), |next| next.start);
+        let from = if ranges.is_empty() {
+            0
+        } else {
+            tokens[first].start
+        };
+        ranges.push(from..to);
+        if end == tokens.len() {
+            break;
+        }
+        first = end - overlap;
     }
     ranges
 }

@@ -1,10 +1,14 @@
-//! What retrieval is made of and needs no disk: texts cut into passages, and
-//! rankings fused into one.
+//! What retrieval is made of and needs no disk: texts cut into passages,
+//! rankings fused into one, and rankings judged.
 
 mod chunking;
 mod fusion;
+mod judgement;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use chunking::{Chunk, Chunking, ChunkingError, Strategy};
-pub use fusion::reciprocal_rank_fusion;
+pub use fusion::{reciprocal_rank_fusion, weighted_fusion};
+pub use judgement::{Judgements, RankingScores};
+pub use tokens::TokenBorders;

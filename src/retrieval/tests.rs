@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::{RetrieverKind, RetrieverSpec};
 use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
+use unicode_segmentation::UnicodeSegmentation;
 
 fn spec(chunking: &str, size: usize, overlap: usize) -> RetrieverSpec {
     RetrieverSpec {
@@ -92,11 +93,60 @@ fn recursive_prefers_paragraphs_to_lines_to_sentences() {
     );
 }
 
+/// Pairs of characters, as the pieces of a tokenizer.
+struct Pairs;
+
+impl TokenBorders for Pairs {
+    fn borders(&self, text: &str) -> Vec<std::ops::Range<usize>> {
+        let mut tokens = Vec::new();
+        for (start, word) in text.split_word_bound_indices() {
+            let starts: Vec<usize> = word.char_indices().map(|(at, _)| start + at).collect();
+            if word.trim().is_empty() {
+                continue;
+            }
+            for pair in starts.chunks(2) {
+                let last = pair[pair.len() - 1];
+                let width = text[last..].chars().next().unwrap().len_utf8();
+                tokens.push(pair[0]..last + width);
+            }
+        }
+        tokens
+    }
+
+    fn identity(&self) -> &str {
+        "pairs"
+    }
+}
+
+#[test]
+fn tokens_are_counted_and_words_are_not_torn_where_that_costs_little() {
+    // Without a model a word is a token.
+    assert_eq!(
+        texts(Strategy::Token, 3, 1, "one two three four five"),
+        ["one two three", "three four five"]
+    );
+    let chunking = Chunking::new(Strategy::Token, 4, 0).unwrap();
+    let chunking = chunking.with_tokens(std::sync::Arc::new(Pairs));
+    assert!(chunking.identity().ends_with("of pairs"));
+    let cut = |text| -> Vec<String> {
+        let chunks = chunking.chunks("d", text);
+        chunks
+            .into_iter()
+            .map(|chunk| chunk.text.to_owned())
+            .collect()
+    };
+    // ab cd | ef | gh ij: the fourth token would tear the last word.
+    assert_eq!(cut("abcd ef ghij"), ["abcd ef", "ghij"]);
+    // A word of more tokens than a chunk is torn after all.
+    assert_eq!(cut("abcdefghijkl"), ["abcdefgh", "ijkl"]);
+    assert!(cut(" \n ").is_empty());
+}
+
 #[test]
 fn a_chunking_that_can_not_work_is_refused_in_one_sentence() {
     for (chunking, size, overlap, word) in [
         ("semantic", 10, 0, "unknown"),
-        ("token", 10, 0, "not available yet"),
+        ("token", 10, 10, "smaller"),
         ("fixed", 10, 10, "smaller"),
         ("recursive", 0, 0, "smaller"),
     ] {
@@ -120,6 +170,54 @@ fn identities_differ_exactly_where_chunks_may() {
 }
 
 #[test]
+fn weighted_fusion_weighs_scores_of_different_scales() {
+    let dense = [("a", 0.9), ("b", 0.5), ("c", 0.1)];
+    let sparse = [("c", 30.0), ("d", 10.0), ("b", 20.0)];
+    let fused = weighted_fusion(&dense, &sparse, 0.5);
+    let ids: Vec<&str> = fused.iter().map(|(id, _)| *id).collect();
+    // a: 0.5 of the dense side; b: 0.25 + 0.25; c: 0.5 of the other side.
+    assert_eq!(ids, ["a", "b", "c", "d"]);
+    assert!(fused[..3].iter().all(|(_, sum)| (sum - 0.5).abs() < 1e-12));
+    assert_eq!(fused[3], ("d", 0.0));
+    assert_eq!(weighted_fusion(&dense, &sparse, 1.0)[0], ("a", 1.0));
+    assert_eq!(weighted_fusion(&dense, &sparse, 0.0)[0], ("c", 1.0));
+    // One passage, or equal scores, are as good as can be.
+    assert_eq!(weighted_fusion(&[("x", -3.0)], &[], 0.25), [("x", 0.25)]);
+}
+
+#[test]
+fn rankings_are_judged_as_trec_eval_does() {
+    let qrels = "query-id\tcorpus-id\tscore\nq1\ta\t1\nq1\tb\t2\nq1\tc\t0\n\nq2\tx\t1\n";
+    let judgements = Judgements::parse(qrels).unwrap();
+    assert!(judgements.judges("q1") && !judgements.judges("q3"));
+    let ranking = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+    let rankings = [
+        ("q1".to_owned(), ranking(&["c", "a#1", "a#0", "b"])),
+        ("q2".to_owned(), ranking(&["y"])),
+        ("q3".to_owned(), ranking(&["y"])),
+    ]
+    .into();
+    let scores = judgements.scores(&rankings);
+    assert_eq!(scores.queries, 2, "q3 is not judged");
+    assert_eq!(scores.recall_1, 0.0);
+    assert_eq!(scores.recall_5, 0.5);
+    assert_eq!(scores.mrr_10, 0.25);
+    // Chunks of one document are one: c, a, b gain 0, 1, 2.
+    let gain = 1.0 / 3.0_f64.log2() + 2.0 / 4.0_f64.log2();
+    let ideal = 2.0 + 1.0 / 3.0_f64.log2();
+    assert!((scores.ndcg_10 - gain / ideal / 2.0).abs() < 1e-12);
+    assert_eq!(
+        Judgements::parse("q\tQ0\td\t1\n")
+            .unwrap()
+            .scores(&rankings)
+            .queries,
+        0
+    );
+    assert_eq!(Judgements::parse("a b c\n").unwrap_err().0, 1);
+    assert_eq!(Judgements::parse("q\td\t1\nq\td\tgood\n").unwrap_err().0, 2);
+}
+
+#[test]
 fn fused_rankings_reward_what_several_retrievers_find() {
     let fused = reciprocal_rank_fusion(&[&["a", "b", "c"], &["c", "d"]], 60.0);
     let ids: Vec<&str> = fused.iter().map(|(id, _)| *id).collect();
@@ -140,6 +238,7 @@ fn any_strategy() -> impl proptest::strategy::Strategy<Value = Strategy> {
         Strategy::Fixed,
         Strategy::Sentence,
         Strategy::Recursive,
+        Strategy::Token,
     ])
 }
 
@@ -155,8 +254,12 @@ proptest! {
         let mut last_end = 0;
         for chunk in &chunks {
             prop_assert_eq!(&text[chunk.range.clone()], chunk.text);
-            if strategy != Strategy::None {
-                prop_assert!(chunk.text.chars().count() <= size);
+            match strategy {
+                Strategy::None => {}
+                Strategy::Token => {
+                    prop_assert!(super::tokens::words(chunk.text).len() <= size);
+                }
+                _ => prop_assert!(chunk.text.chars().count() <= size),
             }
             prop_assert!(chunk.range.end > last_end);
             last_end = chunk.range.end;

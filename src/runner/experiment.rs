@@ -1,5 +1,6 @@
 use super::{
-    generation::{Asked, Generated, Generation, HEARTBEAT, failure_of},
+    dialogue,
+    generation::{Asked, Generated, Generation, HEARTBEAT, Round, failure_of},
     judge::Judge,
     lane::lock,
     lessons::Lessons,
@@ -13,6 +14,7 @@ use super::{
     supervisor::Supervisor,
 };
 use crate::{
+    agents::AgentPlan,
     artifacts::{
         ArtifactError, Durability, ErrorLog, ExperimentDir, Journal, Lease, Metadata,
         QuestionsFile, Results, State,
@@ -20,7 +22,7 @@ use crate::{
     datasets::Dataset,
     domain::{
         Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Phase,
-        Prediction, Question, Retrieved, RunSettings,
+        Prediction, Question, RunSettings,
     },
     errortrace,
     execution::Ending,
@@ -30,7 +32,8 @@ use crossbeam_channel::Receiver;
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
-    sync::Mutex,
+    ops::ControlFlow,
+    sync::{Mutex, TryLockError},
     time::{Duration, Instant},
 };
 
@@ -46,7 +49,7 @@ pub struct ExperimentRun<'r, 'q> {
     pub lease: Lease,
     pub supervisor: &'r mut Supervisor,
     pub resources: &'r mut Resources,
-    pub shelf: &'r mut Shelf,
+    pub shelf: &'r Mutex<Shelf>,
     pub lessons: &'r Mutex<Lessons>,
     pub inbox: &'r Receiver<Message>,
     pub signals: &'r SignalState,
@@ -55,6 +58,9 @@ pub struct ExperimentRun<'r, 'q> {
     /// The study's judge, where it has one.
     pub judge: Option<&'r mut Judge>,
 }
+
+/// A lane that waits for another's search looks again after this.
+const WAIT: Duration = Duration::from_millis(50);
 
 /// How an experiment ended, for the loop over them.
 pub enum Verdict {
@@ -69,7 +75,7 @@ pub enum Verdict {
 }
 
 /// What stopped an experiment outside of generation.
-enum Stop {
+pub(super) enum Stop {
     /// It fails; the study goes on.
     Fail(Failure),
     /// A signal came before anything was generated.
@@ -189,8 +195,17 @@ impl ExperimentRun<'_, '_> {
         if !outstanding.is_empty() {
             let mut journal = self.dir.open_journal(&self.lease)?;
             self.enter(state, Phase::Generating)?;
-            let asked = self.ask(&outstanding)?;
-            let generated = self.generate(state, asked, &questions, &mut best, &mut journal, start);
+            let generated = if AgentPlan::of(self.spec).is_single_step() {
+                let round = Round {
+                    asked: self.ask(&outstanding)?,
+                    decoding: self.spec.generation.clone(),
+                    inner: None,
+                };
+                self.generate(state, round, &questions, &mut best, &mut journal, start)
+            } else {
+                let (best, journal) = (&mut best, &mut journal);
+                self.converse(state, &outstanding, &questions, best, journal, start)?
+            };
             if let Some(error) = generated.taken_over {
                 return Ok(Verdict::TakenOver(error.to_string()));
             }
@@ -327,7 +342,7 @@ impl ExperimentRun<'_, '_> {
     ) -> Result<metrics::Evaluation, Stop> {
         let (lease, signals) = (&mut self.lease, self.signals);
         let mut stopped = false;
-        let evaluation = Scorer {
+        let scored = Scorer {
             shelf: self.shelf,
             resources: self.resources,
             judge: self.judge.as_deref_mut(),
@@ -344,20 +359,40 @@ impl ExperimentRun<'_, '_> {
                 stopped = signals.received().is_some();
                 !stopped
             },
-        )?;
+        );
+        lock(self.shelf).release_models();
         if stopped {
             return Err(Stop::Interrupted);
         }
-        Ok(evaluation)
+        Ok(scored?)
     }
 
     /// The experiment's questions: what the dataset has now, which must agree
     /// with what was asked before.
     fn questions(&mut self, state: &State) -> Result<Vec<Question>, Stop> {
+        let (lease, ears) = (&mut self.lease, &mut *self.ears);
+        let mut beaten = Instant::now();
         let dataset = self
             .resources
-            .dataset(&self.spec.dataset, self.settings.num_questions)
-            .map_err(|error| Failure::new(FailureClass::Permanent, error.to_string()))?;
+            .fetch_dataset(
+                &self.spec.dataset,
+                self.settings.num_questions,
+                &mut |progress| {
+                    if let Some(progress) = progress.filter(|progress| progress.bytes == 0) {
+                        ears.remark(&format!(
+                            "dataset {}: fetching {} ({} MB)",
+                            self.spec.dataset.name,
+                            progress.file,
+                            progress.total / 1_000_000
+                        ));
+                    }
+                    if beaten.elapsed() >= HEARTBEAT {
+                        beaten = Instant::now();
+                        let _ = lease.beat();
+                    }
+                },
+            )
+            .map_err(|why| Failure::new(FailureClass::Permanent, why))?;
         if self.resources.is_news(&dataset) {
             for warning in dataset.warnings(self.settings.num_questions) {
                 self.ears.remark(&warning);
@@ -378,62 +413,93 @@ impl ExperimentRun<'_, '_> {
         Ok(dataset.questions.clone())
     }
 
+    /// Sees to it that passages are found for queries. Those of most questions
+    /// were found before the first experiment began.
+    pub(super) fn rank(&mut self, queries: &[Query<'_>]) -> Result<(), Stop> {
+        let (lease, ears, signals) = (&mut self.lease, &mut *self.ears, self.signals);
+        let mut beaten = Instant::now();
+        let mut remark = |remark: Option<&str>| {
+            if let Some(remark) = remark {
+                ears.remark(remark);
+            }
+            // As in `model`: a long search is no reason to be thought dead.
+            if beaten.elapsed() >= HEARTBEAT {
+                beaten = Instant::now();
+                let _ = lease.beat();
+            }
+            match signals.is_stopping() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let mut shelf = loop {
+            match self.shelf.try_lock() {
+                Ok(shelf) => break shelf,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                // Another lane searches.
+                Err(TryLockError::WouldBlock) => {
+                    if remark(None).is_break() {
+                        return Err(Stop::Interrupted);
+                    }
+                    std::thread::sleep(WAIT);
+                }
+            }
+        };
+        let ranked = shelf.rank(self.spec, queries, self.resources, &mut remark);
+        if signals.is_stopping() {
+            return Err(Stop::Interrupted);
+        }
+        ranked.map_err(Stop::from)
+    }
+
+    /// The passages for a query that was ranked.
+    pub(super) fn passages(&self, query: Query<'_>) -> Result<Vec<Passage>, Stop> {
+        Ok(lock(self.shelf).passages(self.spec, query)?)
+    }
+
     /// Retrieves passages and renders prompts.
     fn ask<'a>(
         &mut self,
         outstanding: &[&'a Question],
     ) -> Result<BTreeMap<usize, Asked<'a>>, Stop> {
         let mut asked = BTreeMap::new();
-        let mut remarks = Vec::new();
-        for question in outstanding {
+        let queries: Vec<Query<'_>> = outstanding
+            .iter()
+            .map(|question| Query::plain(&question.question))
+            .collect();
+        self.rank(&queries)?;
+        lock(self.shelf).release_models();
+        for (question, query) in outstanding.iter().zip(queries) {
             if self.signals.is_stopping() {
                 return Err(Stop::Interrupted);
             }
-            let passages = self.shelf.retrieve(
-                self.spec,
-                &question.question,
-                self.resources,
-                &mut |text| remarks.push(text.to_owned()),
-            )?;
-            for remark in remarks.drain(..) {
-                self.ears.remark(&remark);
-            }
+            let passages = self.passages(query)?;
             let rendered = prompts::render(&self.spec.prompt, &question.question, &passages);
-            let retrieved = passages
-                .into_iter()
-                .map(|passage| Retrieved {
-                    id: passage.id,
-                    score: passage.score,
-                })
-                .collect();
+            let retrieved = dialogue::retrieved(&passages);
             let request = GenerationRequest {
                 idx: question.idx,
                 system: rendered.system,
                 prompt: rendered.text,
                 raw: false,
+                passages: rendered.passages,
             };
-            asked.insert(
-                question.idx,
-                Asked {
-                    question,
-                    request,
-                    retrieved,
-                },
-            );
+            asked.insert(question.idx, Asked::once(question, request, retrieved));
         }
         Ok(asked)
     }
 
-    fn generate<'a>(
+    /// Puts prompts to the model.
+    pub(super) fn generate<'a>(
         &mut self,
         state: &State,
-        asked: BTreeMap<usize, Asked<'a>>,
+        round: Round<'a>,
         questions: &'a [Question],
         best: &mut BTreeMap<usize, Prediction>,
         journal: &mut Journal,
         start: Instant,
     ) -> Generated {
-        let longest = asked
+        let longest = round
+            .asked
             .values()
             .map(|asked| asked.request.prompt.len())
             .max()
@@ -450,7 +516,7 @@ impl ExperimentRun<'_, '_> {
             supervisor: self.supervisor,
             inbox: self.inbox,
             ears: self.ears,
-            asked,
+            round,
             questions,
             best,
             attempt: state.attempt,

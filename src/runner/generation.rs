@@ -1,9 +1,17 @@
-use super::{listener::Ears, message::Message, supervisor::Supervisor};
+use super::{
+    dialogue::{self, Trace},
+    listener::Ears,
+    message::Message,
+    supervisor::Supervisor,
+};
 use crate::{
-    artifacts::{ArtifactError, Durability, ExperimentDir, Journal, Lease},
+    agents::Role,
+    artifacts::{
+        ArtifactError, Durability, ExperimentDir, Journal, Lease, StepJournal, StepRecord,
+    },
     domain::{
-        BatchSize, Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Prediction,
-        Question, Retrieved, RunSettings,
+        BatchSize, Event, ExperimentSpec, Failure, FailureClass, GenerationRequest,
+        GenerationSettings, Prediction, Question, Retrieved, RunSettings,
     },
     execution::{
         BatchPolicy, Effect, Executor, ExecutorSettings, Input, Outcome, Record, RecordKind,
@@ -37,6 +45,50 @@ pub struct Asked<'q> {
     pub question: &'q Question,
     pub request: GenerationRequest,
     pub retrieved: Vec<Retrieved>,
+    /// What the reply is for.
+    pub role: Role,
+    /// Generations of the question before this one.
+    pub step: usize,
+    /// SHA-256 of the prompt; empty where no reply of it is kept by itself.
+    pub digest: String,
+    /// What was done for the question before; `None` where there is nothing
+    /// to tell.
+    pub trace: Option<Trace>,
+}
+
+impl<'q> Asked<'q> {
+    /// A question that one generation answers.
+    pub fn once(
+        question: &'q Question,
+        request: GenerationRequest,
+        retrieved: Vec<Retrieved>,
+    ) -> Self {
+        Self {
+            question,
+            request,
+            retrieved,
+            role: Role::Answer,
+            step: 0,
+            digest: String::new(),
+            trace: None,
+        }
+    }
+}
+
+/// Where replies go that are no answers yet.
+pub struct InnerSteps<'a> {
+    pub journal: &'a mut StepJournal,
+    pub kept: &'a mut BTreeMap<(usize, usize), StepRecord>,
+}
+
+/// Prompts that are put to the model, each batch of them together.
+pub struct Round<'a> {
+    /// By question.
+    pub asked: BTreeMap<usize, Asked<'a>>,
+    /// How replies are decoded.
+    pub decoding: GenerationSettings,
+    /// Where replies go when they are no answers yet.
+    pub inner: Option<InnerSteps<'a>>,
 }
 
 /// Everything that generating one experiment's answers needs.
@@ -50,8 +102,7 @@ pub struct Generation<'a, 'q> {
     pub supervisor: &'a mut Supervisor,
     pub inbox: &'a Receiver<Message>,
     pub ears: &'a mut Ears<'q>,
-    /// The outstanding questions.
-    pub asked: BTreeMap<usize, Asked<'a>>,
+    pub round: Round<'a>,
     /// All questions, for checkpoints.
     pub questions: &'a [Question],
     /// The best record of every question so far.
@@ -93,6 +144,12 @@ struct Loop<'g, 'a, 'q> {
 }
 
 impl Generation<'_, '_> {
+    /// Questions that have an answer.
+    fn answered(&self) -> usize {
+        let records = self.best.values();
+        records.filter(|record| record.is_answered()).count()
+    }
+
     /// Answers the outstanding questions, or finds out why not.
     pub fn run(&mut self) -> Generated {
         let auto = self.settings.batch_size == BatchSize::Auto;
@@ -105,7 +162,7 @@ impl Generation<'_, '_> {
         let settings = ExecutorSettings {
             experiment: self.spec.name.clone(),
             total: self.questions.len(),
-            answered_before: self.questions.len() - self.asked.len(),
+            answered_before: self.answered(),
             min_batch_size: self.settings.min_batch_size,
             max_consecutive_failures: self.settings.max_consecutive_failures,
             batch_timeout: seconds(self.settings.batch_timeout_s),
@@ -131,7 +188,7 @@ impl Generation<'_, '_> {
         let executor = Executor::new(
             settings,
             BatchPolicy::new(ceiling, self.learned),
-            self.asked.keys().copied().collect::<Vec<_>>(),
+            self.round.asked.keys().copied().collect::<Vec<_>>(),
         );
         let now = Instant::now();
         let mut run = Loop {
@@ -259,9 +316,15 @@ impl Loop<'_, '_, '_> {
                 let _ = self.generation.supervisor.send(&Request::ReleaseCaches);
             }
             Effect::Persist { ticket, records } => self.persist(ticket, records),
-            Effect::Emit(event) => {
+            Effect::Emit(mut event) => {
                 if let Event::BatchFailed { size, .. } = &event {
                     self.failed_batch = Some(*size);
+                }
+                // A reply on the way to an answer is progress, and no answer.
+                if let Event::Progress { answered, .. } = &mut event
+                    && self.generation.round.inner.is_some()
+                {
+                    *answered = self.generation.answered();
                 }
                 self.generation.ears.hear(&event);
             }
@@ -290,13 +353,13 @@ impl Loop<'_, '_, '_> {
         let generation = &mut *self.generation;
         let requests = items
             .iter()
-            .filter_map(|idx| generation.asked.get(idx))
+            .filter_map(|idx| generation.round.asked.get(idx))
             .map(|asked| asked.request.clone())
             .collect();
         let request = Request::Generate {
             epoch,
             requests,
-            settings: generation.spec.generation.clone(),
+            settings: generation.round.decoding.clone(),
         };
         if generation.supervisor.send(&request).is_err()
             && let Some((worker, failure)) = generation.supervisor.bury()
@@ -309,6 +372,7 @@ impl Loop<'_, '_, '_> {
     fn ask_batch_size(&mut self, worker: u64) {
         let generation = &mut *self.generation;
         let mut requests: Vec<_> = generation
+            .round
             .asked
             .values()
             .map(|asked| asked.request.clone())
@@ -317,7 +381,7 @@ impl Loop<'_, '_, '_> {
         requests.truncate(AUTO_SAMPLE);
         let request = Request::BatchSize {
             requests,
-            settings: generation.spec.generation.clone(),
+            settings: generation.round.decoding.clone(),
         };
         if generation.supervisor.send(&request).is_err() {
             self.inputs.push_back(Input::WorkerReady { worker });
@@ -326,11 +390,24 @@ impl Loop<'_, '_, '_> {
 
     fn persist(&mut self, ticket: u64, records: Vec<Record>) {
         fail::fail_point!("runner::persist");
-        let predictions: Vec<_> = records
-            .into_iter()
-            .filter_map(|record| self.prediction(record))
-            .collect();
-        let input = match self.generation.journal.append(&predictions) {
+        let mut replies = Vec::new();
+        let mut predictions = Vec::new();
+        for record in records {
+            match self.reply(&record) {
+                Some(reply) => replies.push(reply),
+                None => predictions.extend(self.prediction(record)),
+            }
+        }
+        let kept = match &mut self.generation.round.inner {
+            Some(inner) => inner.journal.append(&replies).map(|()| {
+                let keyed = replies.into_iter();
+                inner
+                    .kept
+                    .extend(keyed.map(|reply| ((reply.idx, reply.step), reply)));
+            }),
+            None => Ok(()),
+        };
+        let input = match kept.and_then(|()| self.generation.journal.append(&predictions)) {
             Ok(()) => {
                 for prediction in predictions {
                     let known = self.generation.best.get(&prediction.idx);
@@ -350,25 +427,39 @@ impl Loop<'_, '_, '_> {
         self.inputs.push_back(input);
     }
 
-    fn prediction(&mut self, record: Record) -> Option<Prediction> {
-        let asked = self.generation.asked.get(&record.idx)?;
-        let mut prediction = Prediction {
+    /// A reply that is no answer yet, to be kept by itself; `None` for what
+    /// the journal keeps.
+    fn reply(&mut self, record: &Record) -> Option<StepRecord> {
+        self.generation.round.inner.as_ref()?;
+        let RecordKind::Answered { generated, latency } = &record.kind else {
+            return None;
+        };
+        let asked = self.generation.round.asked.get(&record.idx)?;
+        self.tokens.0 += generated.tokens_in as u64;
+        self.tokens.1 += generated.tokens_out as u64;
+        Some(StepRecord {
             idx: record.idx,
-            question: asked.question.question.clone(),
-            prediction: String::new(),
-            expected: asked.question.expected.clone(),
-            prompt: Some(asked.request.prompt.clone()),
-            error: None,
-            failure_class: None,
-            aborted: false,
-            retrieved: asked.retrieved.clone(),
+            step: asked.step,
+            kind: asked.role.as_str().to_owned(),
+            prompt: asked.digest.clone(),
+            text: generated.text.clone(),
+            passages_cut: generated.passages_cut,
+            tokens_in: generated.tokens_in,
+            tokens_out: generated.tokens_out,
+            latency_ms: millis(*latency),
             batch_size: record.batch_size,
             attempt: self.generation.attempt,
-            tokens_in: 0,
-            tokens_out: 0,
-            latency_ms: 0,
-            metrics: Map::new(),
-            extra: Map::new(),
+        })
+    }
+
+    fn prediction(&mut self, record: Record) -> Option<Prediction> {
+        let asked = self.generation.round.asked.get(&record.idx)?;
+        let mut trace = asked.trace.clone();
+        let mut prediction = Prediction {
+            prompt: Some(asked.request.prompt.clone()),
+            retrieved: asked.retrieved.clone(),
+            batch_size: record.batch_size,
+            ..dialogue::blank(asked.question, self.generation.attempt)
         };
         match record.kind {
             RecordKind::Answered { generated, latency } => {
@@ -378,7 +469,29 @@ impl Loop<'_, '_, '_> {
                 prediction.prediction = generated.text.trim().to_owned();
                 prediction.tokens_in = generated.tokens_in;
                 prediction.tokens_out = generated.tokens_out;
-                prediction.latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+                prediction.latency_ms = millis(latency);
+                if generated.passages_cut > 0 {
+                    let sent = asked.request.without_last(generated.passages_cut);
+                    prediction.prompt = Some(sent.prompt);
+                    let cut = generated.passages_cut.into();
+                    prediction.extra.insert("passages_cut".to_owned(), cut);
+                }
+                if let Some(trace) = &mut trace {
+                    let ids = asked.retrieved.iter().map(|hit| hit.id.clone());
+                    trace.generated(&dialogue::Generation {
+                        kind: asked.role.as_str(),
+                        passages: &ids.collect::<Vec<_>>(),
+                        output: &generated.text,
+                        tokens_in: generated.tokens_in,
+                        tokens_out: generated.tokens_out,
+                        latency_ms: millis(latency),
+                        batch_size: record.batch_size,
+                        passages_cut: generated.passages_cut,
+                    });
+                    prediction.tokens_in = trace.tokens_in;
+                    prediction.tokens_out = trace.tokens_out;
+                    prediction.latency_ms = trace.latency_ms;
+                }
             }
             RecordKind::Failed(failure) => {
                 prediction.prediction = Prediction::error_marker(&failure);
@@ -394,6 +507,10 @@ impl Loop<'_, '_, '_> {
                 prediction.error = Some(failure.message);
                 prediction.aborted = true;
             }
+        }
+        if let Some(trace) = trace {
+            let steps = Value::Array(trace.steps);
+            prediction.extra.insert("steps".to_owned(), steps);
         }
         Some(prediction)
     }
@@ -515,6 +632,10 @@ pub fn failure_of(error: &ArtifactError) -> Failure {
         Some(advice) => failure.with_detail(advice),
         None => failure,
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn seconds(seconds: f64) -> Duration {

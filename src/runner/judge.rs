@@ -92,6 +92,7 @@ impl Judge {
                     &prediction.prediction,
                 ),
                 raw: false,
+                passages: Vec::new(),
             };
             match answers.get(&request) {
                 Some(reply) => {

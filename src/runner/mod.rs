@@ -9,8 +9,11 @@
 //! happens to a lane comes through one channel: replies of the worker and the
 //! wish to stop; time is what passes between.
 
+mod conversation;
 mod costs;
 mod devices;
+mod dialogue;
+mod encoders;
 mod experiment;
 mod generation;
 mod gpu;
@@ -25,12 +28,17 @@ mod plan;
 mod report;
 mod rescoring;
 mod resources;
+#[cfg_attr(not(feature = "index"), path = "no_retrieval.rs")]
 mod retrieval;
 mod schedule;
 mod scoring;
 mod signals;
 mod study_run;
 mod supervisor;
+#[cfg(all(feature = "index", feature = "inference"))]
+mod tokens;
+
+pub use encoders::{StudyEncoders, fetch_encoder};
 mod tables;
 mod verification;
 

@@ -1,13 +1,15 @@
 use crate::{
     datasets::{self, Dataset, DatasetError, SearchPaths},
     domain::{DatasetSpec, ModelSpec, Prompt, Provider},
-    hub, metrics, prompts,
+    hub::{self, DatasetSplit},
+    metrics, prompts,
     study::{Catalog, KnownName},
 };
+use serde_json::{Map, Value, json};
 use std::{
     collections::{HashMap, HashSet},
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, TryLockError},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
     time::Duration,
 };
 
@@ -54,6 +56,37 @@ impl Catalog for ProgramCatalog {
     }
 }
 
+/// A corpus that studies may name without a path.
+struct KnownCorpus {
+    name: &'static str,
+    hub_repository: &'static str,
+    hub_config: &'static str,
+}
+
+const CORPORA: [KnownCorpus; 2] = [
+    KnownCorpus {
+        name: "simple",
+        hub_repository: "wikimedia/wikipedia",
+        hub_config: "20231101.simple",
+    },
+    KnownCorpus {
+        name: "en",
+        hub_repository: "wikimedia/wikipedia",
+        hub_config: "20231101.en",
+    },
+];
+
+impl KnownCorpus {
+    fn on_hub(&self) -> DatasetSplit {
+        DatasetSplit {
+            repository: self.hub_repository.to_owned(),
+            revision: None,
+            config: Some(self.hub_config.to_owned()),
+            split: "train".to_owned(),
+        }
+    }
+}
+
 /// `recall@k` stands for one metric per k.
 fn cut_offs(name: &str) -> Vec<String> {
     match name.strip_suffix("@k") {
@@ -73,13 +106,50 @@ const WAIT: Duration = Duration::from_millis(200);
 type Found = Arc<Mutex<Option<Result<Option<PathBuf>, String>>>>;
 
 /// Datasets that were loaded already: hundreds of cells share a few. Clones
-/// share what they know of models, so that each is downloaded once.
+/// share what they know of models, datasets and corpora on the hub, so that
+/// each is downloaded once.
 #[derive(Debug, Clone, Default)]
 pub struct Resources {
     bases: Vec<PathBuf>,
     datasets: HashMap<(DatasetSpec, Option<usize>), Arc<Dataset>>,
     models: Arc<Mutex<HashMap<ModelSpec, Found>>>,
+    /// Held while a dataset or corpus is downloaded.
+    downloads: Arc<Mutex<Downloads>>,
+    used: Arc<Mutex<Used>>,
     told: Arc<Mutex<HashSet<PathBuf>>>,
+}
+
+/// What came of asking the hub.
+#[derive(Debug, Default)]
+struct Downloads {
+    /// Datasets that are neither here nor to be had, and why.
+    lost_datasets: HashMap<DatasetSpec, String>,
+    /// Where corpora are, or why they can not be had.
+    corpora: HashMap<String, Result<PathBuf, String>>,
+}
+
+/// What was used, by name, for a study's manifest.
+#[derive(Debug, Default)]
+struct Used {
+    datasets: Map<String, Value>,
+    corpora: Map<String, Value>,
+}
+
+/// Hears of a download: of a piece, or of nothing while another lane has it.
+pub type Tell<'t> = dyn FnMut(Option<&hub::FetchProgress>) + 't;
+
+/// Waits for what another lane may hold, with signs of life.
+fn wait_for<'m, T>(mutex: &'m Mutex<T>, tell: &mut Tell<'_>) -> MutexGuard<'m, T> {
+    loop {
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                tell(None);
+                std::thread::sleep(WAIT);
+            }
+        }
+    }
 }
 
 impl Resources {
@@ -87,10 +157,13 @@ impl Resources {
     pub fn new(bases: Vec<PathBuf>) -> Self {
         Self {
             bases,
-            datasets: HashMap::new(),
-            models: Arc::default(),
-            told: Arc::default(),
+            ..Self::default()
         }
+    }
+
+    /// Where relative paths are looked for, in order.
+    pub fn bases(&self) -> &[PathBuf] {
+        &self.bases
     }
 
     /// Sees to it that a model's files are here, downloading what is missing.
@@ -100,11 +173,7 @@ impl Resources {
     ///
     /// # Errors
     /// One sentence that says what is missing and how to get it.
-    pub fn model(
-        &self,
-        model: &ModelSpec,
-        tell: &mut dyn FnMut(Option<&hub::FetchProgress>),
-    ) -> Result<Option<PathBuf>, String> {
+    pub fn model(&self, model: &ModelSpec, tell: &mut Tell<'_>) -> Result<Option<PathBuf>, String> {
         if matches!(model.provider, Provider::Openai | Provider::Vllm) {
             return Ok(None);
         }
@@ -112,16 +181,7 @@ impl Resources {
             let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(models.entry(model.clone()).or_default())
         };
-        let mut found = loop {
-            match found.try_lock() {
-                Ok(found) => break found,
-                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => {
-                    tell(None);
-                    std::thread::sleep(WAIT);
-                }
-            }
-        };
+        let mut found = wait_for(&found, tell);
         if let Some(known) = &*found {
             return known.clone();
         }
@@ -130,11 +190,7 @@ impl Resources {
         here
     }
 
-    fn locate(
-        &self,
-        model: &ModelSpec,
-        tell: &mut dyn FnMut(Option<&hub::FetchProgress>),
-    ) -> Result<Option<PathBuf>, String> {
+    fn locate(&self, model: &ModelSpec, tell: &mut Tell<'_>) -> Result<Option<PathBuf>, String> {
         let found = self
             .bases
             .iter()
@@ -150,7 +206,8 @@ impl Resources {
         here.map_err(|error| error.to_string())
     }
 
-    /// The first `num_questions` questions of a dataset, or all of them.
+    /// The first `num_questions` questions of a dataset, or all of them, if it
+    /// is on this machine.
     ///
     /// # Errors
     /// When it can not be loaded: one sentence.
@@ -166,7 +223,112 @@ impl Resources {
         let search = SearchPaths::new(self.bases.clone());
         let dataset = Arc::new(datasets::load(spec, num_questions, &search)?);
         self.datasets.insert(key, Arc::clone(&dataset));
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.datasets.insert(
+            spec.name.clone(),
+            json!({
+                "source": dataset.source,
+                "revision": dataset.revision,
+                "sha256": dataset.checksum,
+                "sample_seed": spec.sample_seed,
+                "questions": dataset.questions.len(),
+                "skipped_empty": dataset.skipped_empty,
+                "without_answers": dataset.without_answers,
+                "repeated": dataset.repeated,
+            }),
+        );
+        drop(used);
         Ok(dataset)
+    }
+
+    /// As [`Self::dataset`], downloading what is not here. What can not be
+    /// had is asked for once, not once per cell.
+    ///
+    /// # Errors
+    /// One sentence that says what is missing and how to get it.
+    pub fn fetch_dataset(
+        &mut self,
+        spec: &DatasetSpec,
+        num_questions: Option<usize>,
+        tell: &mut Tell<'_>,
+    ) -> Result<Arc<Dataset>, String> {
+        match self.dataset(spec, num_questions) {
+            Err(DatasetError::NotHere { .. }) => {}
+            loaded => return loaded.map_err(|error| error.to_string()),
+        }
+        let downloads = Arc::clone(&self.downloads);
+        let mut downloads = wait_for(&downloads, tell);
+        if let Some(why) = downloads.lost_datasets.get(spec) {
+            return Err(why.clone());
+        }
+        let search = SearchPaths::new(self.bases.clone());
+        datasets::fetch(spec, &search, &mut |progress| tell(Some(progress)))
+            .and_then(|()| self.dataset(spec, num_questions))
+            .map_err(|error| {
+                let why = error.to_string();
+                downloads.lost_datasets.insert(spec.clone(), why.clone());
+                why
+            })
+    }
+
+    /// Whether a corpus is one of the hub, not a path.
+    pub fn is_on_hub(&self, corpus: &str) -> bool {
+        CORPORA.iter().any(|known| known.name == corpus) && !self.resolve(corpus).exists()
+    }
+
+    /// Where a retriever's corpus is: the directory of a corpus that is known
+    /// by name, downloading what of it is not here, or a path.
+    ///
+    /// # Errors
+    /// One sentence that says what is missing and how to get it.
+    pub fn corpus(&self, name: &str, tell: &mut Tell<'_>) -> Result<PathBuf, String> {
+        // Whoever has such a path beside the study means it.
+        let known = CORPORA.iter().find(|known| known.name == name);
+        let Some(known) = known.filter(|_| self.is_on_hub(name)) else {
+            return Ok(self.resolve(name));
+        };
+        let mut downloads = wait_for(&self.downloads, tell);
+        if let Some(here) = downloads.corpora.get(name) {
+            return here.clone();
+        }
+        let fetched = hub::fetch_dataset(&known.on_hub(), &mut |progress| tell(Some(progress)));
+        let here = match fetched {
+            Ok(files) => {
+                let bytes = |path: &PathBuf| path.metadata().map_or(0, |meta| meta.len());
+                let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+                used.corpora.insert(
+                    name.to_owned(),
+                    json!({
+                        "source": format!("{} {}", known.hub_repository, known.hub_config),
+                        "revision": files.revision,
+                        "files": files.paths.len(),
+                        "bytes": files.paths.iter().map(bytes).sum::<u64>(),
+                    }),
+                );
+                let directory = files.paths.first().and_then(|path| path.parent());
+                Ok(directory.map_or_else(PathBuf::new, Path::to_owned))
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        downloads.corpora.insert(name.to_owned(), here.clone());
+        here
+    }
+
+    /// Adds what was used so far to a study's manifest: for every dataset and
+    /// corpus where it is from, its revision and its checksum.
+    pub fn record(&self, manifest: &mut Map<String, Value>) {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, used) in [("datasets", &used.datasets), ("corpora", &used.corpora)] {
+            if used.is_empty() {
+                continue;
+            }
+            let mut all = match manifest.remove(key) {
+                Some(Value::Object(all)) => all,
+                _ => Map::new(),
+            };
+            all.extend(used.clone());
+            manifest.insert(key.to_owned(), Value::Object(all));
+        }
     }
 
     /// Whether nobody has been told of this file's warnings yet.

@@ -1,9 +1,14 @@
-use super::{judge::Judge, resources::Resources, retrieval::Shelf};
+use super::{
+    conversation::query_of, dialogue, judge::Judge, lane::lock, resources::Resources,
+    retrieval::Shelf,
+};
 use crate::{
     domain::{ExperimentSpec, Failure, Passage, Prediction, Question},
+    index::Query,
     metrics::{self, Evaluation, GivenScores},
 };
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Mutex};
 
 /// Metrics that look at retrieved passages.
 const PASSAGE_METRICS: [&str; 6] = [
@@ -19,7 +24,7 @@ const PASSAGE_METRICS: [&str; 6] = [
 /// nothing is generated.
 pub struct Scorer<'r> {
     /// Finds passages.
-    pub shelf: &'r mut Shelf,
+    pub shelf: &'r Mutex<Shelf>,
     /// Where the corpora are.
     pub resources: &'r Resources,
     /// The study's judge, where it has one.
@@ -53,16 +58,21 @@ impl Scorer<'_> {
             PASSAGE_METRICS.contains(&name)
         });
         let spec = spec.filter(|spec| reads_passages && spec.retriever.is_some());
+        let by_idx: BTreeMap<usize, &Prediction> = predictions
+            .iter()
+            .map(|prediction| (prediction.idx, prediction))
+            .collect();
         let mut known = BTreeMap::new();
+        if let Some(spec) = spec {
+            self.rank(spec, questions, &by_idx, go_on)?;
+        }
         for question in questions {
-            let passages = match spec {
-                Some(spec) => Some(self.shelf.retrieve(
-                    spec,
-                    &question.question,
-                    self.resources,
-                    &mut |_| {},
-                )?),
-                None => None,
+            let prediction = by_idx.get(&question.idx).copied();
+            let passages = match (spec, prediction) {
+                (Some(spec), Some(prediction)) => {
+                    Some(self.passages_of(spec, prediction, &question.question)?)
+                }
+                _ => None,
             };
             let supporting = question.supporting.as_slice();
             known.insert(
@@ -88,6 +98,64 @@ impl Scorer<'_> {
                 }
             },
         ))
+    }
+
+    /// Makes the rankings that the predictions were made of again, all at once.
+    fn rank(
+        &mut self,
+        spec: &ExperimentSpec,
+        questions: &[Question],
+        predictions: &BTreeMap<usize, &Prediction>,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Failure> {
+        let of: Vec<(Vec<String>, &str)> = questions
+            .iter()
+            .filter_map(|question| {
+                let prediction = predictions.get(&question.idx)?;
+                let text = &question.question;
+                let queries = dialogue::queries(prediction).unwrap_or_else(|| vec![text.clone()]);
+                Some((queries, text.as_str()))
+            })
+            .collect();
+        let queries: Vec<Query<'_>> = of
+            .iter()
+            .flat_map(|(queries, question)| {
+                let queries = queries.iter();
+                queries.map(|text| query_of(spec, text, question))
+            })
+            .collect();
+        let resources = self.resources;
+        lock(self.shelf).rank(spec, &queries, resources, &mut |_| match go_on() {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        })
+    }
+
+    /// The passages that a prediction's prompt was made of, found again.
+    fn passages_of(
+        &mut self,
+        spec: &ExperimentSpec,
+        prediction: &Prediction,
+        question: &str,
+    ) -> Result<Vec<Passage>, Failure> {
+        let shelf = lock(self.shelf);
+        let find = |query: &str| shelf.passages(spec, query_of(spec, query, question));
+        let cut = prediction.extra.get("passages_cut").and_then(Value::as_u64);
+        let cut = cut.and_then(|cut| usize::try_from(cut).ok()).unwrap_or(0);
+        let Some(queries) = dialogue::queries(prediction) else {
+            let mut passages = find(question)?;
+            passages.truncate(passages.len().saturating_sub(cut));
+            return Ok(passages);
+        };
+        let mut found: Vec<Passage> = Vec::new();
+        for query in queries {
+            found.extend(find(&query)?);
+        }
+        let in_prompt = prediction.retrieved.len().saturating_sub(cut);
+        let hits = prediction.retrieved[..in_prompt].iter();
+        Ok(hits
+            .filter_map(|hit| found.iter().find(|passage| passage.id == hit.id).cloned())
+            .collect())
     }
 
     fn verdicts(

@@ -1,22 +1,28 @@
 use super::{
     costs,
+    encoders::StudyEncoders,
     lane::{Lane, lock},
     lessons::Lessons,
     listener::{Audience, Hear, Listener},
     options::RunOptions,
+    plan::{Action, look},
     report::RunReport,
     resources::Resources,
+    retrieval::Shelf,
     schedule::{Schedule, Seen, Turn},
     signals::{self, SignalHub},
     tables,
 };
 use crate::{
     artifacts::{ArtifactError, StudyDir, now},
-    domain::{Event, ExperimentSpec, Phase},
+    domain::{Event, ExperimentSpec, FailureClass, Phase},
+    hub::FetchProgress,
+    index::Query,
     study::Study,
 };
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    ops::ControlFlow,
     sync::{
         Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -44,7 +50,6 @@ pub enum RunError {
 /// A run over the experiments of a study.
 pub struct StudyRun<'a> {
     shared: Shared<'a>,
-    resources: &'a Resources,
 }
 
 /// What the lanes of a run have in common.
@@ -53,9 +58,12 @@ pub struct Shared<'a> {
     pub experiments: &'a [ExperimentSpec],
     pub dir: &'a StudyDir,
     pub options: &'a RunOptions,
+    pub resources: &'a Resources,
     pub hub: SignalHub,
     pub audience: Mutex<Audience<'a>>,
     pub lessons: Mutex<Lessons>,
+    /// Finds passages for all lanes.
+    pub shelf: Mutex<Shelf>,
     pub report: Mutex<RunReport>,
     /// When the run began, as a timestamp of artifacts.
     pub began: String,
@@ -93,12 +101,23 @@ impl<'a> StudyRun<'a> {
                 experiments,
                 dir,
                 options,
+                resources,
                 hub,
                 audience: Audience::new(listener, dir.events()?),
                 lessons: Mutex::new(Lessons::from_value(
                     manifest
                         .as_ref()
                         .and_then(|manifest| manifest.get("batch_sizes")),
+                )),
+                shelf: Mutex::new(Shelf::new(
+                    options.cache.clone(),
+                    experiments,
+                    Box::new(StudyEncoders::new(
+                        &options.worker,
+                        &options.devices[0],
+                        options.bases.clone(),
+                        &dir.path().join("encoders.log"),
+                    )),
                 )),
                 report: Mutex::new(RunReport {
                     selected: to_run(study, experiments),
@@ -116,14 +135,13 @@ impl<'a> StudyRun<'a> {
                 start: Instant::now(),
                 summarised: Mutex::new(Instant::now()),
             },
-            resources,
         })
     }
 
     /// Runs every experiment that is to be run, and leaves the tables of the
     /// study behind.
     pub fn run(self) -> RunReport {
-        let Self { shared, resources } = self;
+        let Self { shared } = self;
         let done = shared
             .experiments
             .iter()
@@ -137,10 +155,11 @@ impl<'a> StudyRun<'a> {
             experiments: shared.experiments.len(),
             complete: done,
         });
+        shared.retrieve(&mut resources.clone());
         std::thread::scope(|scope| {
             let mut lanes = Vec::new();
             for number in 0..shared.options.devices.len() {
-                let (shared, resources) = (&shared, resources.clone());
+                let (shared, resources) = (&shared, shared.resources.clone());
                 let lane = std::thread::Builder::new()
                     .name(format!("lane-{number}"))
                     .spawn_scoped(scope, move || {
@@ -184,6 +203,72 @@ impl Drop for Left<'_, '_> {
 }
 
 impl Shared<'_> {
+    /// Builds what indexes are missing and finds the passages for the whole
+    /// grid, each search once, before the first experiment begins: so nobody's
+    /// lease waits for it, and the models that embed and rerank are gone when
+    /// the first generator comes.
+    fn retrieve(&self, resources: &mut Resources) {
+        let mut shelf = lock(&self.shelf);
+        // Only to be told of a signal; nobody listens at the other end.
+        let (tell, _inbox) = crossbeam_channel::unbounded();
+        let signals = self.hub.attach(tell);
+        for spec in self.experiments {
+            let settings = self.study.settings_for(&spec.name);
+            let unavailable = self.study.unavailable.get(&spec.name);
+            if spec.retriever.is_none() || unavailable.is_some() {
+                continue;
+            }
+            // What can not be had says so when its turn comes.
+            let found =
+                resources.fetch_dataset(&spec.dataset, settings.num_questions, &mut |progress| {
+                    self.tell_of_download(&spec.dataset.name, progress)
+                });
+            let Ok(dataset) = found else { continue };
+            let total = Some(dataset.questions.len());
+            let force = self.options.force;
+            let action = look(spec, settings, unavailable, total, self.dir, force, false);
+            if let Ok((Action::Complete | Action::Changed { .. }, _)) = action {
+                continue;
+            }
+            let questions = dataset.questions.iter();
+            let queries: Vec<Query<'_>> = questions
+                .map(|question| Query::plain(&question.question))
+                .collect();
+            let ranked = shelf.rank(spec, &queries, resources, &mut |remark| {
+                if let Some(remark) = remark {
+                    self.audience.remark(remark);
+                }
+                match signals.is_stopping() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            });
+            if signals.is_stopping() {
+                break;
+            }
+            // Any other failure is that of the experiments that need it.
+            if let Err(failure) = ranked
+                && failure.class == FailureClass::Environment
+            {
+                self.audience.remark(&format!("the study stops: {failure}"));
+                lock(&self.report).environment = Some(failure);
+                self.hub.stop();
+                break;
+            }
+        }
+        shelf.release_models();
+    }
+
+    fn tell_of_download(&self, dataset: &str, progress: Option<&FetchProgress>) {
+        if let Some(progress) = progress.filter(|progress| progress.bytes == 0) {
+            self.audience.remark(&format!(
+                "dataset {dataset}: fetching {} ({} MB)",
+                progress.file,
+                progress.total / 1_000_000
+            ));
+        }
+    }
+
     /// What a lane is to do; [`Turn::Wait`] after a while without work.
     pub fn turn(&self, lane: usize) -> Turn {
         let mut schedule = lock(&self.schedule);
@@ -326,7 +411,7 @@ impl Shared<'_> {
         let reports = lock(&self.report).experiments.clone();
         let lessons = lock(&self.lessons).clone();
         let written = tables::render_tables(self.study, self.dir, &reports)
-            .and_then(|()| tables::keep_lessons(self.dir, &lessons));
+            .and_then(|()| tables::update_manifest(self.dir, &lessons, self.resources));
         if let Err(error) = written {
             self.audience
                 .remark(&format!("the study's tables: {error}"));

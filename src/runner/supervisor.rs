@@ -217,7 +217,7 @@ impl Supervisor {
 /// other by spinning, which collapses where anything else runs; the engine
 /// spreads them over rayon's instead. A user's own settings win, but for the
 /// device, which is this lane's.
-fn worker_environment(lane: &LaneDevice) -> Vec<(String, String)> {
+pub(super) fn worker_environment(lane: &LaneDevice) -> Vec<(String, String)> {
     let unless_set = |name: &str, value: String| {
         std::env::var_os(name)
             .is_none()

@@ -1,4 +1,4 @@
-use super::{experiment::about, lessons::Lessons, report::ExperimentReport};
+use super::{experiment::about, lessons::Lessons, report::ExperimentReport, resources::Resources};
 use crate::{
     artifacts::{ExperimentDir, Result, ResultRow, StudyDir, SummaryEntry},
     study::Study,
@@ -89,15 +89,16 @@ pub fn render_tables(study: &Study, dir: &StudyDir, reports: &[ExperimentReport]
     write_tables(dir, &study.name, lines)
 }
 
-/// Keeps the batch sizes that were found to fit.
+/// Keeps the batch sizes that were found to fit, and where the data is from.
 ///
 /// # Errors
 /// When the manifest can not be written.
-pub fn keep_lessons(dir: &StudyDir, lessons: &Lessons) -> Result<()> {
+pub fn update_manifest(dir: &StudyDir, lessons: &Lessons, resources: &Resources) -> Result<()> {
     let mut manifest = match dir.read_manifest() {
         Ok(Some(Value::Object(manifest))) => manifest,
         _ => Map::new(),
     };
     manifest.insert("batch_sizes".to_owned(), lessons.to_value());
+    resources.record(&mut manifest);
     dir.write_manifest(&Value::Object(manifest))
 }

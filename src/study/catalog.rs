@@ -82,38 +82,26 @@ pub trait Catalog {
 
     /// Agents.
     fn agents(&self) -> Vec<KnownName> {
-        let reason = "this version has the agents direct_llm and fixed_rag only";
-        vec![
-            KnownName::available("direct_llm"),
-            KnownName::available("fixed_rag"),
-            KnownName::unavailable("iterative_rag", reason),
-            KnownName::unavailable("self_rag", reason),
-        ]
+        ["direct_llm", "fixed_rag", "iterative_rag", "self_rag"]
+            .map(KnownName::available)
+            .into()
     }
 
     /// Kinds of retrievers.
     fn retriever_kinds(&self) -> Vec<KnownName> {
-        let reason = "this version retrieves with bm25 only";
-        vec![
-            KnownName::available("bm25"),
-            KnownName::unavailable("dense", reason),
-            KnownName::unavailable("hybrid", reason),
-            KnownName::unavailable("hierarchical", reason),
-        ]
+        ["bm25", "dense", "hybrid", "hierarchical"]
+            .into_iter()
+            .map(KnownName::available)
+            .collect()
     }
 
-    /// Corpora that need no path.
+    /// Corpora that need no path: Wikipedia in simple English, and in English.
     fn corpora(&self) -> Vec<KnownName> {
-        let reason = "this version indexes local corpora only";
-        vec![
-            KnownName::unavailable("simple", reason),
-            KnownName::unavailable("en", reason),
-        ]
+        vec![KnownName::available("simple"), KnownName::available("en")]
     }
 
     /// Rerankers, by the short names of studies; `none` is always known.
     fn rerankers(&self) -> Vec<KnownName> {
-        let reason = "this version has no rerankers";
         [
             "bge",
             "bge-base",
@@ -123,17 +111,13 @@ pub trait Catalog {
             "ms-marco-large",
         ]
         .into_iter()
-        .map(|name| KnownName::unavailable(name, reason))
+        .map(KnownName::available)
         .collect()
     }
 
     /// Query transforms; `none` is always known.
     fn query_transforms(&self) -> Vec<KnownName> {
-        let reason = "this version has no query transforms";
-        ["hyde", "multiquery"]
-            .into_iter()
-            .map(|name| KnownName::unavailable(name, reason))
-            .collect()
+        ["hyde", "multiquery"].map(KnownName::available).into()
     }
 }
 

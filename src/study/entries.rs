@@ -299,6 +299,7 @@ pub(super) fn dataset(at: &At<'_>, names: &Names<'_>) -> Option<Choice<DatasetSp
         split: None,
         revision: None,
         fields: FieldMap::default(),
+        sample_seed: None,
     };
     let mut named = at.clone();
     if let Value::Map(_) = &at.node.value {
@@ -335,7 +336,8 @@ pub(super) fn dataset(at: &At<'_>, names: &Names<'_>) -> Option<Choice<DatasetSp
         }
     } else {
         let text = at.text()?;
-        if text.ends_with(".jsonl") || text.ends_with(".json") {
+        let endings = [".jsonl", ".json", ".csv", ".tsv", ".parquet"];
+        if endings.iter().any(|ending| text.ends_with(ending)) {
             spec.path = Some(text.to_owned());
             spec.name = file_stem(text);
         } else {

@@ -98,6 +98,11 @@ pub(super) const STUDY: &[Key] = &[
         "Questions per experiment, from the top of the dataset; null means all.",
     ),
     used(
+        "question_seed",
+        Shape::Integer(0),
+        "Draws the questions with this seed instead of taking them from the top. A larger num_questions draws the same ones and more.",
+    ),
+    used(
         "datasets",
         Shape::List(&DATASET_ENTRY),
         "What is asked: names, or mappings with a path.",
@@ -500,14 +505,18 @@ pub(super) const DATASET: &[Key] = &[
     used(
         "path",
         Shape::Text,
-        "A local file: JSON lines with question and golden_answers, or SQuAD, or HotpotQA.",
+        "A local file: JSON lines with question and golden_answers, SQuAD, HotpotQA, CSV, TSV or Parquet.",
     ),
-    used("split", Shape::Text, "The split, where there are several."),
+    used(
+        "split",
+        Shape::Text,
+        "The split of a dataset known by name, or configuration/split, as in fullwiki/validation.",
+    ),
     used("revision", Shape::Text, "Branch, tag or commit on the hub."),
     used(
         "fields",
         Shape::Map("dataset_fields", DATASET_FIELDS),
-        "Which keys of the file hold what.",
+        "Which keys of the file hold what; a dot leads into a nested one, as in answers.text.",
     ),
 ];
 
@@ -541,7 +550,7 @@ pub(super) const RETRIEVER: &[Key] = &[
     used(
         "corpus",
         CORPUS_ENTRY,
-        "simple, en, or the path of a JSON lines file with id, title and text.",
+        "simple, en, or the path of JSON lines or Parquet with id, title and text, or of a directory of texts.",
     ),
     used(
         "embedding_model",
@@ -562,18 +571,18 @@ pub(super) const RETRIEVER: &[Key] = &[
     used(
         "chunk_size",
         Shape::Integer(1),
-        "Characters per chunk (default: 512).",
+        "Characters per chunk, or tokens of the embedding model (default: 512).",
     ),
     used(
         "chunk_overlap",
         Shape::Integer(0),
-        "Characters that neighbouring chunks share (default: 50).",
+        "Characters, or tokens, that neighbouring chunks share (default: 50).",
     ),
     alias("overlap", Shape::Integer(0), "The same as chunk_overlap."),
     used(
         "alpha",
         Shape::Number(0.0, 1.0),
-        "Of hybrid: the weight of the dense side.",
+        "Of hybrid: the weight of the dense side (default: 0.5); without fusion it means weighted.",
     ),
     used(
         "sparse_method",
@@ -583,22 +592,27 @@ pub(super) const RETRIEVER: &[Key] = &[
     used(
         "fusion",
         Shape::Words(&["weighted", "rrf"]),
-        "Of hybrid: how both are joined.",
+        "Of hybrid: how both are joined (default: rrf).",
     ),
     used(
         "rrf_k",
         Shape::Integer(1),
-        "Of hybrid: the constant of reciprocal rank fusion.",
+        "Of hybrid: the constant of reciprocal rank fusion (default: 60).",
     ),
     used(
         "index_type",
         Shape::Words(&["flat", "hnsw", "ivf", "ivfpq"]),
-        "How vectors are searched.",
+        "How vectors are searched: flat is exact, hnsw approximate (default: hnsw from a million on).",
+    ),
+    used(
+        "vector_dtype",
+        Shape::Words(&["f32", "f16"]),
+        "How vectors are stored (default: f32).",
     ),
     used(
         "parent_chunk_size",
         Shape::Integer(1),
-        "Of hierarchical: characters of what is returned.",
+        "Of hierarchical: characters of what is returned (default: 1024; whole documents without chunking).",
     ),
     used(
         "child_chunk_size",
@@ -636,7 +650,7 @@ pub(super) const CORPUS: &[Key] = &[
     used(
         "path",
         Shape::Text,
-        "A JSON lines file with id, title and text.",
+        "JSON lines or Parquet with id, title and text, or a directory of texts.",
     ),
     used(
         "source",
@@ -651,12 +665,12 @@ pub(super) const CORPUS: &[Key] = &[
     used(
         "max_docs",
         Shape::Nullable(&Shape::Integer(1)),
-        "Documents at most.",
+        "The first documents only, as many as this.",
     ),
     used(
         "wikirank_top_k",
         Shape::Nullable(&Shape::Integer(1)),
-        "The most important documents only.",
+        "The most important documents only: not available, its experiments fail.",
     ),
     ignored("streaming", "the program chooses how a corpus is read"),
     ignored("num_proc", "the program chooses how a corpus is read"),

@@ -113,6 +113,13 @@ impl<'a> Reader<'a> {
             .collect();
         let mut experiments: Vec<ExperimentSpec> =
             cells.into_iter().map(|cell| cell.spec).collect();
+        let sample_seed = self
+            .fields
+            .get("question_seed")
+            .and_then(|at| at.integer(0));
+        for spec in &mut experiments {
+            spec.dataset.sample_seed = sample_seed.map(|seed| seed as u64);
+        }
         order_by_model(&mut experiments);
         let name = name?;
         let text = |key: &str| {

@@ -85,6 +85,17 @@ pub(super) fn corpus(at: &At<'_>, names: &Names<'_>) -> Option<Corpus> {
             corpus.options.insert(key.to_owned(), json!(number));
         }
     }
+    if corpus.options.contains_key("wikirank_top_k")
+        && let Some(at) = fields.get("wikirank_top_k")
+    {
+        let reason = "pages can not be chosen by their rank; max_docs takes the first ones";
+        at.warning(
+            format!("not available: {reason}"),
+            Some(CELLS_FAIL.to_owned()),
+        );
+        let trouble = format!("the corpus's wikirank_top_k is not available: {reason}");
+        corpus.trouble = corpus.trouble.or(Some(trouble));
+    }
     Some(corpus)
 }
 
@@ -362,7 +373,7 @@ fn retriever_options(fields: &Fields<'_>) -> Options {
             options.insert(key.to_owned(), json!(number));
         }
     }
-    let words: [(&str, &[(&str, &str)]); 3] = [
+    let words: [(&str, &[(&str, &str)]); 4] = [
         ("sparse_method", &[("bm25", "bm25"), ("tfidf", "tfidf")]),
         ("fusion", &[("weighted", "weighted"), ("rrf", "rrf")]),
         (
@@ -374,6 +385,7 @@ fn retriever_options(fields: &Fields<'_>) -> Options {
                 ("ivfpq", "ivfpq"),
             ],
         ),
+        ("vector_dtype", &[("f32", "f32"), ("f16", "f16")]),
     ];
     for (key, choices) in words {
         if let Some(word) = fields.get(key).and_then(|at| at.choice(choices)) {

@@ -28,6 +28,8 @@ fn every_subcommand_helps_and_those_that_are_typed_daily_show_examples() {
         "report",
         "export",
         "fetch",
+        "index",
+        "cache",
         "generate",
         "doctor",
         "schema",

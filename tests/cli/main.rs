@@ -8,6 +8,7 @@ mod evaluating;
 mod generate;
 mod gguf;
 mod help;
+mod index;
 mod looking;
 mod mistakes;
 mod output;

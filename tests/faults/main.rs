@@ -7,6 +7,7 @@
 #![cfg(feature = "failpoints")]
 #![allow(clippy::unwrap_used)]
 
+mod agents;
 mod bench;
 mod devices;
 mod disk;

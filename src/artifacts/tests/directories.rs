@@ -23,6 +23,51 @@ fn outstanding_is_told_by_ids_and_never_by_a_count() {
     assert_eq!(answered, [0, 7, 8]);
 }
 
+fn reply(idx: usize, step: usize, text: &str) -> StepRecord {
+    StepRecord {
+        idx,
+        step,
+        kind: "query".to_owned(),
+        prompt: "00".to_owned(),
+        text: text.to_owned(),
+        passages_cut: 0,
+        tokens_in: 5,
+        tokens_out: 2,
+        latency_ms: 9,
+        batch_size: 4,
+        attempt: 1,
+    }
+}
+
+#[test]
+fn replies_on_the_way_outlive_their_owner_and_settle_nothing() {
+    let (_root, study) = study();
+    let directory = study.experiment("e");
+    let lease = claim(&directory);
+    let mut steps = directory.open_steps(&lease).unwrap();
+    steps.append(&[reply(0, 0, "a"), reply(1, 0, "b")]).unwrap();
+    steps.append(&[reply(0, 1, "c")]).unwrap();
+    let segment = directory.path.join("steps/000001.jsonl");
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes.extend_from_slice(br#"{"idx":2,"step":0,"te"#);
+    fs::write(&segment, bytes).unwrap();
+    drop(steps);
+    lease.release().unwrap();
+
+    let lease = claim(&directory);
+    let mut steps = directory.open_steps(&lease).unwrap();
+    steps.append(&[reply(1, 0, "again")]).unwrap();
+    let contents = directory.steps().unwrap();
+    let texts: Vec<(usize, usize, &str)> = contents
+        .replies
+        .iter()
+        .map(|((idx, step), record)| (*idx, *step, record.text.as_str()))
+        .collect();
+    assert_eq!(texts, [(0, 0, "a"), (0, 1, "c"), (1, 0, "again")]);
+    assert_eq!(contents.damaged.len(), 1, "{:?}", contents.damaged);
+    assert_eq!(directory.outstanding(&questions(3)).unwrap().len(), 3);
+}
+
 #[test]
 fn a_new_directory_has_nothing_settled() {
     let (_root, study) = study();

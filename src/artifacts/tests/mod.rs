@@ -47,6 +47,7 @@ fn spec(name: &str) -> ExperimentSpec {
             split: None,
             revision: None,
             fields: FieldMap::default(),
+            sample_seed: None,
         },
         retriever: None,
         top_k: None,

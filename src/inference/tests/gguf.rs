@@ -301,6 +301,7 @@ fn tokenised(path: &Path, texts: &[String]) -> Vec<Vec<u32>> {
                 system: None,
                 prompt: text.clone(),
                 raw: true,
+                passages: Vec::new(),
             };
             match model.encode(&request) {
                 Ok(tokens) => tokens,
@@ -440,6 +441,7 @@ fn a_file_brings_its_template_and_its_end_tokens() {
         system: None,
         prompt: "Hi".to_owned(),
         raw: false,
+        passages: Vec::new(),
     };
     let tokens = engine.tokens(&request).unwrap();
     let vocab = engine.config().vocab as u32;

@@ -62,6 +62,7 @@ fn requests(prompts: &[String]) -> Vec<GenerationRequest> {
             system: None,
             prompt: prompt.clone(),
             raw: false,
+            passages: Vec::new(),
         })
         .collect()
 }

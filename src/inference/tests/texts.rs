@@ -92,6 +92,7 @@ fn a_model_without_template_gets_the_system_text_first_and_one_bos() {
         system: system.map(str::to_owned),
         prompt: prompt.to_owned(),
         raw: false,
+        passages: Vec::new(),
     };
     let plain = READER.encode(&request(None, "Hello there.")).unwrap();
     assert_eq!(plain[0], 1, "the reader's tokenizer begins with <s>");
@@ -118,6 +119,7 @@ fn a_torn_character_is_left_out() {
             system: None,
             prompt: "x \u{1F980}".to_owned(),
             raw: true,
+            passages: Vec::new(),
         })
         .unwrap();
     let whole = READER.decode(&tokens);

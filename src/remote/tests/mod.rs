@@ -47,6 +47,7 @@ fn requests(count: usize) -> Vec<GenerationRequest> {
             system: Some("Answer briefly.".to_owned()),
             prompt: format!("Question {idx}?"),
             raw: false,
+            passages: Vec::new(),
         })
         .collect()
 }
@@ -117,6 +118,7 @@ fn a_batch_is_answered_and_each_answer_goes_to_its_question() {
             tokens_in: 7,
             tokens_out: 3,
             finish: FinishReason::Stop,
+            passages_cut: 0,
         };
         assert_eq!(*generated, expected);
     }
@@ -407,6 +409,34 @@ fn a_prompt_too_long_costs_only_itself_in_every_servers_words() {
         );
         assert_eq!(server.seen().len(), 3, "not sent again");
     }
+}
+
+#[test]
+fn a_prompt_too_long_loses_passages_from_the_end_until_the_server_takes_it() {
+    let server = Loopback::start(|_, seen| match question(seen).len() {
+        0..=8 => Says::answer("yes"),
+        _ => Says::error(400, "the request exceeds the available context size"),
+    });
+    let mut long = requests(1);
+    long[0].prompt = "Q:aabbccdd".to_owned();
+    long[0].passages = vec![(2, 4), (4, 6), (6, 8), (8, 10)];
+    let mut model = model(&server.url());
+    let (told, result) = ask(&mut model, &long, &defaults());
+    result.unwrap();
+    assert_eq!(told.done[&0].passages_cut, 1);
+    let sent: Vec<String> = server.seen().iter().map(question).collect();
+    assert_eq!(sent, ["Q:aabbccdd", "Q:aabbcc"]);
+    // A question that is too long by itself is a bad one.
+    long[0].prompt = "A long question:aabb".to_owned();
+    long[0].passages = vec![(16, 18), (18, 20)];
+    let (told, result) = ask(&mut model, &long, &defaults());
+    result.unwrap();
+    assert!(
+        told.failed[&0]
+            .message
+            .contains("does not fit into the context")
+    );
+    assert_eq!(server.seen().len(), 2 + 3);
 }
 
 #[test]

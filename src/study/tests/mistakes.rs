@@ -44,7 +44,6 @@ options: {skip_existing: maybe}
     s.yaml:14: rag.models: the list is empty; give it models, or write enabled: false
     s.yaml:16: rag.retrievers[0]: unknown embedding 'minlm' in the retriever 'simple_minlm_recursive_512'; did you mean 'minilm'?
     s.yaml:17: rag.retrievers[1]: unknown retriever 'nonsense'; describe it under rag.retrievers, or write a name of the form {corpus}_{embedding}_{strategy}_{chunk_size}
-    s.yaml:18: warning: rag.retrievers[2].corpus: the corpus 'simple' is known but not available: this version indexes local corpora only; its experiments fail, the others run
     s.yaml:18: rag.retrievers[2].embedding_model: bm25 has no embeddings; remove the key, or write type: dense
     s.yaml:19: rag.retrievers[3].corpus: 'corpus' is missing; write simple, en or a path, here or under rag
     s.yaml:19: rag.retrievers[3].embedding_model: 'embedding_model' is missing; write minilm, mpnet, e5 or a model on the hub
@@ -86,7 +85,6 @@ llm_judge: {model: 'openai:gpt-4o-mini', judgment_type: binary}
     s.yaml:2: warning: datasets[1]: the dataset 'musique' is known but not available: it has no loader yet; its experiments fail, the others run
     s.yaml:3: warning: judgment_type: the key is known from other tools and ignored: it belongs under llm_judge
     s.yaml:4: warning: models[0]: the provider 'vllm' is known but not available: models behind vllm: are served by another tool; hf: runs the same weights here; its experiments fail, the others run
-    s.yaml:5: warning: corpus: the corpus 'simple' is known but not available: this version indexes local corpora only; its experiments fail, the others run
     s.yaml:6: warning: direct.prompts[1]: the prompt 'detailed' is known but not available: it was never written; its experiments fail, the others run
     s.yaml:7: warning: metrics[1]: the metric 'bleurt' is known but not available: it needs another runtime; it stays uncomputed, the others are computed
     ");
@@ -214,8 +212,6 @@ fn a_grid_over_the_cap_is_refused_before_it_is_built() {
     );
     insta::assert_snapshot!(problems(&source), @r"
     s.yaml:3: rag: with 250,000 experiments here the study has more than 100,000; shorten some lists, or split the study
-    s.yaml:3: warning: rag.retrievers[0]: the corpus 'simple' is known but not available: this version indexes local corpora only; its experiments fail, the others run
-    s.yaml:3: warning: rag.retrievers[0]: the retriever type 'dense' is known but not available: this version retrieves with bm25 only; its experiments fail, the others run
     ");
 }
 

@@ -1,0 +1,112 @@
+use super::{Where, found::Finding, read};
+use crate::{
+    cli::{CliError, ExitStatus, run::say},
+    index::Query,
+    retrieval::Judgements,
+};
+use anyhow::anyhow;
+use clap::Args;
+use serde_json::{Map, Value};
+use std::{collections::BTreeMap, io::Write, path::PathBuf, time::Instant};
+
+/// Documents that are judged.
+const DEPTH: usize = 10;
+/// Chunks that are fetched for them: several may be of one document.
+const FETCHED: usize = 100;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Queries are JSON lines with _id and text; qrels are lines of query-id, corpus-id and score,
+separated by tabs. A chunk counts as its document. Means are over the queries that have a relevant
+document.")]
+pub struct EvalArgs {
+    /// A retriever's name, or the beginning of a directory's name.
+    name: String,
+    /// The queries.
+    #[arg(long, value_name = "Q.jsonl")]
+    queries: PathBuf,
+    /// Which documents are relevant to which query.
+    #[arg(long, value_name = "Q.tsv")]
+    qrels: PathBuf,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    finding: Finding,
+    #[command(flatten)]
+    place: Where,
+}
+
+pub fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError> {
+    let judgements = Judgements::parse(&read(&args.qrels)?).map_err(|(line, message)| {
+        CliError::usage(anyhow!("{}:{line}: {message}", args.qrels.display()))
+    })?;
+    let mut queries = queries(args)?;
+    queries.retain(|(id, _)| judgements.judges(id));
+    if queries.is_empty() {
+        return Err(CliError::usage(anyhow!(
+            "no query of {} has a relevant document in {}; are they of one dataset?",
+            args.queries.display(),
+            args.qrels.display()
+        )));
+    }
+    let texts: Vec<Query<'_>> = queries.iter().map(|(_, text)| Query::plain(text)).collect();
+    let started = Instant::now();
+    let found = args
+        .finding
+        .find(&args.name, &texts, DEPTH, FETCHED, &args.place)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let rankings: BTreeMap<String, Vec<String>> = queries
+        .iter()
+        .zip(&found.rankings)
+        .map(|((id, _), ranking)| (id.clone(), found.ids(ranking, FETCHED)))
+        .collect();
+    let scores = judgements.scores(&rankings);
+    let mut report = Map::new();
+    report.insert("index".to_owned(), args.name.clone().into());
+    if let Ok(Value::Object(scores)) = serde_json::to_value(&scores) {
+        report.extend(scores);
+    }
+    report.insert("seconds".to_owned(), seconds.into());
+    if args.json {
+        say(out, &format!("{:#}", Value::Object(report)))?;
+        return Ok(ExitStatus::OK);
+    }
+    for (key, value) in report {
+        let value = match value {
+            Value::String(text) => text,
+            Value::Number(number) if number.is_f64() => {
+                format!("{:.4}", number.as_f64().unwrap_or_default())
+            }
+            other => other.to_string(),
+        };
+        say(out, &format!("{key:<10} {value}"))?;
+    }
+    Ok(ExitStatus::OK)
+}
+
+/// Ids and texts.
+fn queries(args: &EvalArgs) -> Result<Vec<(String, String)>, CliError> {
+    let mut queries = Vec::new();
+    for (number, line) in read(&args.queries)?.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let malformed = |what: &str| {
+            CliError::usage(anyhow!("{}:{}: {what}", args.queries.display(), number + 1))
+        };
+        let object: Map<String, Value> =
+            serde_json::from_str(line).map_err(|_| malformed("not a JSON object"))?;
+        let field = |names: &[&str]| {
+            names.iter().find_map(|name| match object.get(*name) {
+                Some(Value::String(text)) => Some(text.clone()),
+                Some(Value::Number(number)) => Some(number.to_string()),
+                _ => None,
+            })
+        };
+        let id = field(&["_id", "id", "query-id"]).ok_or_else(|| malformed("it has no _id"))?;
+        let text = field(&["text", "query", "question"]);
+        queries.push((id, text.ok_or_else(|| malformed("it has no text"))?));
+    }
+    Ok(queries)
+}

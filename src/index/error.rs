@@ -1,0 +1,109 @@
+use crate::{
+    domain::{Failure, FailureClass},
+    retrieval::ChunkingError,
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// Why there is no index. Each message is one sentence.
+#[derive(Debug, Error)]
+pub enum IndexError {
+    /// What the study asks for is not there yet.
+    #[error("retriever '{retriever}': {what}")]
+    Unavailable {
+        /// The retriever's name.
+        retriever: String,
+        /// What is not there, and what to do instead.
+        what: String,
+    },
+    /// The chunking is wrong.
+    #[error(transparent)]
+    Chunking(#[from] ChunkingError),
+    /// There is no such corpus.
+    #[error("retriever '{retriever}': there is no corpus '{corpus}'; correct `corpus:`")]
+    CorpusMissing {
+        /// The retriever's name.
+        retriever: String,
+        /// The path in the study.
+        corpus: String,
+    },
+    /// The corpus is there, and something in it is wrong.
+    #[error("corpus {}:{line}: {message}", path.display())]
+    CorpusMalformed {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// There is no passage in the corpus.
+    #[error("corpus {} has no text in it", path.display())]
+    CorpusEmpty {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// A file can not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Texts can not be turned into vectors, or pairs into scores.
+    #[error("{0}")]
+    Encoder(Failure),
+    /// The build was asked to stop; what is finished is kept.
+    #[error("the build was interrupted; the next one goes on where it stopped")]
+    Interrupted,
+    /// The search engine failed.
+    #[error("index {}: {message}", path.display())]
+    Engine {
+        /// The index.
+        path: PathBuf,
+        /// What it said.
+        message: String,
+    },
+}
+
+impl From<IndexError> for Failure {
+    /// A full or read-only disk stops the study; all else fails the
+    /// experiments that need the index.
+    fn from(error: IndexError) -> Self {
+        let class = match &error {
+            IndexError::Encoder(failure) => return failure.clone(),
+            IndexError::Io { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull
+                        | io::ErrorKind::QuotaExceeded
+                        | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                FailureClass::Environment
+            }
+            _ => FailureClass::Permanent,
+        };
+        Self::new(class, error.to_string())
+    }
+}
+
+/// An error of the system, with the file that it is about.
+pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> IndexError + '_ {
+    |source| IndexError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// What is wrong with an index, in the engine's words.
+pub(super) fn broken(path: &Path, message: impl Into<String>) -> IndexError {
+    IndexError::Engine {
+        path: path.to_owned(),
+        message: message.into(),
+    }
+}

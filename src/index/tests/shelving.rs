@@ -1,0 +1,89 @@
+//! Listing, checking and dropping what is there.
+
+use super::*;
+
+fn built() -> (Place, Shelves, Vec<String>) {
+    let place = Place::with_documents(20);
+    let shelves = Shelves::new(&place.cache());
+    let mut spec = place.spec(RetrieverKind::Hybrid, "none");
+    spec.name = "both".into();
+    let (both, _) = place.open(&spec).unwrap();
+    shelves.remember(&spec, &both).unwrap();
+    let mut words = place.spec(RetrieverKind::Bm25, "none");
+    words.name = "words".into();
+    let (index, _) = place.open(&words).unwrap();
+    shelves.remember(&words, &index).unwrap();
+    (place, shelves, both.directories())
+}
+
+#[test]
+fn everything_is_listed_with_who_uses_it() {
+    let (_place, shelves, _) = built();
+    let list = shelves.list().unwrap();
+    let kinds: Vec<&str> = list.iter().map(|shelved| shelved.kind.as_str()).collect();
+    assert_eq!(kinds, ["bm25", "dense", "passages"]);
+    assert_eq!(list[0].retrievers, ["both", "words"]);
+    assert_eq!(list[1].retrievers, ["both"]);
+    assert!(
+        list.iter()
+            .all(|shelved| shelved.state == ShelvedState::Ready)
+    );
+    assert!(
+        list.iter()
+            .all(|shelved| shelved.bytes > 0 && shelved.manifest["passages"] == 20)
+    );
+    assert_eq!(
+        shelves.retriever("words").unwrap().kind,
+        RetrieverKind::Bm25
+    );
+    assert!(
+        Shelves::new(Path::new("/nowhere"))
+            .list()
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn names_are_retrievers_or_the_beginnings_of_directories() {
+    let (_place, shelves, both) = built();
+    assert_eq!(shelves.resolve("both").unwrap(), both);
+    assert_eq!(shelves.resolve("dense").unwrap(), both[1..]);
+    let unknown = shelves.resolve("boht").unwrap_err();
+    assert!(
+        unknown
+            .to_string()
+            .starts_with("there is no index 'boht' in ")
+    );
+    assert!(unknown.known.contains(&"both".to_owned()));
+    assert!(shelves.resolve("").is_err());
+}
+
+#[test]
+fn a_changed_byte_is_found_and_named() {
+    let (place, shelves, both) = built();
+    for directory in &both {
+        assert!(shelves.verify(directory).unwrap().is_empty());
+    }
+    let vectors = place.cache().join(&both[1]).join("vectors");
+    let mut bytes = fs::read(&vectors).unwrap();
+    bytes[70] ^= 1;
+    fs::write(&vectors, &bytes).unwrap();
+    assert_eq!(
+        shelves.verify(&both[1]).unwrap(),
+        ["vectors has another content than was written"]
+    );
+    fs::remove_file(&vectors).unwrap();
+    assert_eq!(shelves.verify(&both[1]).unwrap(), ["vectors is missing"]);
+}
+
+#[test]
+fn dropping_takes_the_passages_along_that_nothing_else_needs() {
+    let (_place, shelves, both) = built();
+    let dropped = shelves.drop(&both[1..]).unwrap();
+    assert_eq!(dropped.len(), 2, "{dropped:?}");
+    let list = shelves.list().unwrap();
+    assert_eq!(list.len(), 1);
+    assert_eq!(list[0].retrievers, ["words"], "the hybrid is forgotten");
+    assert!(shelves.retriever("both").is_none());
+}

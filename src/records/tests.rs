@@ -1,0 +1,107 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use serde_json::{Map, Value, json};
+use std::{fs, path::Path};
+
+#[path = "../../tests/support/parquet_table.rs"]
+mod parquet_table;
+use parquet_table::write_parquet;
+
+const NESTED: &str = "message schema {
+    optional binary id (STRING);
+    optional group answer {
+        optional group aliases (LIST) { repeated group list { optional binary element (STRING); } }
+        optional binary value (STRING);
+    }
+    optional group context {
+        optional group sentences (LIST) { repeated group list {
+            optional group element (LIST) { repeated group list { optional binary element (STRING); } }
+        } }
+    }
+    optional int64 number;
+    required double share;
+    optional boolean sure;
+}";
+
+fn nested(number: i64) -> Value {
+    json!({
+        "id": format!("q{number}"),
+        "answer": {"aliases": ["a", "b"], "value": "a"},
+        "context": {"sentences": [["one", "two"], [], ["three"]]},
+        "number": number,
+        "share": 0.5,
+        "sure": number % 2 == 0,
+    })
+}
+
+fn rows(path: &Path, columns: &[&str]) -> Result<Vec<Map<String, Value>>, RecordsError> {
+    ParquetFile::open(path)?.rows(columns)?.collect()
+}
+
+#[test]
+fn nested_rows_come_back_as_they_were_written_over_all_row_groups() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let mut written: Vec<Value> = (0..25).map(nested).collect();
+    written[3]["id"] = Value::Null;
+    written[4]["answer"]["aliases"] = json!([]);
+    written[5]["answer"] = Value::Null;
+    write_parquet(&path, NESTED, &written, 10);
+    let file = ParquetFile::open(&path).unwrap();
+    assert_eq!(file.len(), 25);
+    let columns = file.columns();
+    assert_eq!(
+        columns,
+        ["id", "answer", "context", "number", "share", "sure"]
+    );
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let read = rows(&path, &columns).unwrap();
+    let read: Vec<Value> = read.into_iter().map(Value::Object).collect();
+    assert_eq!(read, written);
+}
+
+#[test]
+fn only_the_columns_asked_for_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    write_parquet(&path, NESTED, &[nested(1)], 1);
+    let read = rows(&path, &["number", "id", "no such column"]).unwrap();
+    let keys: Vec<&str> = read[0].keys().map(String::as_str).collect();
+    assert_eq!(keys, ["id", "number"]);
+}
+
+#[test]
+fn a_file_that_is_no_parquet_file_or_not_there_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let error = ParquetFile::open(&path).err().unwrap().to_string();
+    assert!(error.contains("a.parquet can not be read"), "{error}");
+    for bytes in [
+        &b""[..],
+        b"PAR1",
+        b"PAR1 and some words that are no footer PAR1",
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let error = ParquetFile::open(&path).err().unwrap().to_string();
+        assert!(error.contains("a.parquet is no Parquet file"), "{error}");
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn damage_anywhere_is_an_error_or_other_rows_and_never_a_panic(
+        place in 0.0..1.0_f64,
+        byte in proptest::num::u8::ANY,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        write_parquet(&path, NESTED, &(0..9).map(nested).collect::<Vec<_>>(), 4);
+        let mut bytes = fs::read(&path).unwrap();
+        let place = (place * bytes.len() as f64) as usize;
+        bytes[place] = byte;
+        fs::write(&path, bytes).unwrap();
+        let _ = rows(&path, &["id", "answer", "context", "number", "share", "sure"]);
+    }
+}
