@@ -174,9 +174,14 @@ fn round_tile(x: &[f32], inputs: usize, form: Form, mut to: Rounded<'_>) {
     let rows = x.len() / inputs;
     for (r, row) in x.chunks_exact(inputs).enumerate() {
         for (b, values) in row.chunks(BLOCK).enumerate() {
-            let mut block = [0.0; BLOCK];
-            block[..values.len()].copy_from_slice(values);
-            let (codes, scale) = round(&block);
+            let (codes, scale) = match values.try_into() {
+                Ok(block) => round(block),
+                Err(_) => {
+                    let mut block = [0.0; BLOCK];
+                    block[..values.len()].copy_from_slice(values);
+                    round(&block)
+                }
+            };
             for (step, four) in codes.chunks_exact(4).enumerate() {
                 let at = ((b * 8 + step) * rows + r) * 4;
                 to.bytes[at..at + 4].copy_from_slice(four);

@@ -116,8 +116,8 @@ fn portable(form: Form, tile: &Tile<'_>, chunk: &Chunk<'_>, results: &mut [f32])
                 let at = ((group * steps + step) * n + r) * 4;
                 let x: [i32; 4] = std::array::from_fn(|k| i32::from(tile.bytes[at + k]));
                 for (sum, code) in sums.iter_mut().zip(line.chunks_exact(4)) {
-                    for k in 0..4 {
-                        *sum += i32::from(code[k]) * x[k];
+                    for (code, x) in code.iter().zip(x) {
+                        *sum += i32::from(*code) * x;
                     }
                 }
             }

@@ -222,17 +222,21 @@ impl BlockMatrix {
                 self.multiply_panel(&x, first * ROWS..end, index, scratch);
                 let width = PANEL.min(outputs - index * PANEL);
                 let bias = bias.map(|bias| &bias[index * PANEL..index * PANEL + width]);
-                for (results, row) in scratch.results.chunks_exact(PANEL).zip(first * ROWS..) {
-                    let mut line = [0.0; PANEL];
-                    line[..width].copy_from_slice(&results[..width]);
-                    for (value, bias) in line.iter_mut().zip(bias.into_iter().flatten()) {
+                let (lines, _) = scratch.results.as_chunks_mut::<PANEL>();
+                for (results, row) in lines.iter_mut().zip(first * ROWS..) {
+                    for (value, bias) in results.iter_mut().zip(bias.into_iter().flatten()) {
                         *value += bias;
                     }
                     // SAFETY: this task alone writes these columns of `y`, and
                     // the rows and columns are inside it.
                     unsafe {
                         let to = shared.0.add(row * outputs + index * PANEL);
-                        to.copy_from_nonoverlapping(line.as_ptr(), width);
+                        if width == PANEL {
+                            // A few vectors instead of a call.
+                            to.cast::<[f32; PANEL]>().write_unaligned(*results);
+                        } else {
+                            to.copy_from_nonoverlapping(results.as_ptr(), width);
+                        }
                     }
                 }
             }
