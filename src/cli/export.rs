@@ -47,7 +47,7 @@ enum Format {
 
 /// Takes the rows of one experiment after the other.
 trait Sink {
-    /// Columns of equal length, those that [`columns::names`] lists.
+    /// Columns of equal length, those of [`columns::of`].
     fn write(&mut self, columns: &[Column]) -> anyhow::Result<()>;
 
     fn finish(self: Box<Self>) -> anyhow::Result<()>;

@@ -87,8 +87,10 @@ impl<'a> Reader<'a> {
                 // Two cells of one name would share a lot.
                 grid = unique(grid, self.report);
                 search = sampling.search(&grid);
-                if search.is_none() {
-                    grid = sampling.take(grid);
+                match &search {
+                    // What can not run is no choice.
+                    Some(search) => grid.retain(|cell| search.cells.contains(&cell.spec.name)),
+                    None => grid = sampling.take(grid),
                 }
             }
             cells.append(&mut grid);

@@ -1,7 +1,7 @@
 use super::{fields::At, grid::Cell, keys, search::Search};
 use crate::domain::{AgentKind, ExperimentSpec};
 use sha2::{Digest, Sha256};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// How to take some cells of a grid instead of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,12 +70,16 @@ impl Sampling {
     }
 
     /// The search among these cells, where they are chosen while the study
-    /// runs. Those that can not run are not among them.
+    /// runs. Those that can not run are not among them; `None` when none can.
     pub fn search(&self, cells: &[Cell]) -> Option<Search> {
         let metric = self.optimised.clone()?;
         let can_run = cells.iter().filter(|cell| cell.trouble.is_none());
+        let can_run: BTreeSet<String> = can_run.map(|cell| cell.spec.name.clone()).collect();
+        if can_run.is_empty() {
+            return None;
+        }
         Some(Search {
-            cells: can_run.map(|cell| cell.spec.name.clone()).collect(),
+            cells: can_run,
             number: self.number,
             metric,
             seed: self.seed,
