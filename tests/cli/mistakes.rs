@@ -22,7 +22,7 @@ fn a_file_that_is_no_study_gets_one_sentence() {
     .collect();
     insta::assert_snapshot!(said.concat(), @r"
     error: cannot read the study nowhere.yaml: No such file or directory (os error 2)
-    error: cannot read the study directory: Is a directory (os error 21)
+    error: directory: it is no study's directory: run the study's YAML with `ragicamp run STUDY.yaml`
     error: cannot read the study binary.yaml: stream did not contain valid UTF-8
     error: empty.yaml:1: the file is empty; a study needs at least name, datasets and direct, rag or experiments
     1 problem; nothing was run
