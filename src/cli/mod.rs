@@ -143,7 +143,8 @@ impl Cli {
     /// # Errors
     /// What went wrong, with the exit code that belongs to it.
     pub fn run(self) -> Result<ExitStatus, CliError> {
-        let mut out = std::io::stdout().lock();
+        // Not locked: a run's events are printed by its lanes, which are threads.
+        let mut out = std::io::stdout();
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Resume(args) => resume::run(&args),

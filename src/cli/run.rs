@@ -97,6 +97,7 @@ pub struct RunArgs {
     #[arg(
         long,
         value_name = "FILE",
+        env = "RAGICAMP_TASKS",
         requires = "index",
         help_heading = "Which experiments"
     )]
