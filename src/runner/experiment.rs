@@ -504,6 +504,8 @@ impl ExperimentRun<'_, '_> {
             .map(|asked| asked.request.prompt.len())
             .max()
             .unwrap_or(0);
+        // In a statement of its own: the other lanes wait for the lock.
+        let learned = lock(self.lessons).recall(self.spec, self.device, longest);
         let generated = Generation {
             spec: self.spec,
             settings: self.settings,
@@ -520,7 +522,7 @@ impl ExperimentRun<'_, '_> {
             questions,
             best,
             attempt: state.attempt,
-            learned: lock(self.lessons).recall(self.spec, self.device, longest),
+            learned,
         }
         .run();
         lock(self.lessons).learn(self.spec, self.device, longest, generated.learned);

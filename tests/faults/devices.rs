@@ -99,6 +99,12 @@ fn a_signal_ends_all_devices_in_good_order() {
         ..Options::default()
     };
     let bench = Bench::new(&options);
+    // Building the index would take as long as the other experiment.
+    let fetched = bench
+        .command(&["fetch", "study.yaml"], "")
+        .output()
+        .unwrap();
+    assert_eq!(fetched.status.code(), Some(0), "{}", text(&fetched));
     let child = two_workers(&bench, "worker::slow=sleep(200)")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -127,7 +133,8 @@ fn a_signal_ends_all_devices_in_good_order() {
     assert_eq!(output.status.code(), Some(130), "{}", text(&output));
     no_orphans(pid);
     for experiment in ["direct", "rag"] {
-        assert_eq!(bench.state(experiment)["interrupted"], true, "{experiment}");
+        let state = bench.state(experiment);
+        assert_eq!(state["interrupted"], true, "{state}\n{}", text(&output));
     }
     assert_eq!(bench.resume("").status.code(), Some(0));
     assert_eq!(bench.answers(), Bench::clean(&options));
