@@ -458,6 +458,9 @@ impl ExperimentRun<'_, '_> {
             .map(|asked| asked.request.prompt.len())
             .max()
             .unwrap_or(0);
+        // Not inside the expression below: the lock would last as long as the
+        // run, and other lanes would wait for it.
+        let learned = lock(self.lessons).recall(self.spec, self.device, longest);
         let generated = Generation {
             spec: self.spec,
             settings: self.settings,
@@ -474,7 +477,7 @@ impl ExperimentRun<'_, '_> {
             questions,
             best,
             attempt: state.attempt,
-            learned: lock(self.lessons).recall(self.spec, self.device, longest),
+            learned,
         }
         .run();
         lock(self.lessons).learn(self.spec, self.device, longest, generated.learned);
