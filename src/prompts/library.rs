@@ -148,9 +148,11 @@ impl Library {
         self.steps.get(name).unwrap_or(&NONE)
     }
 
-    /// One sentence about a template, for listings.
+    /// One sentence about a template or a step, for listings.
     pub fn about(&self, name: &str) -> Option<&str> {
-        self.template(name).map(|template| template.about.as_str())
+        let template = self.template(name).map(|template| &template.about);
+        let about = template.or_else(|| self.steps.get(name).map(|step| &step.about));
+        about.map(String::as_str)
     }
 
     /// The prompt `name` with the examples for `dataset`; datasets without

@@ -137,7 +137,7 @@ fn every_step_is_described_bounded_and_holds_what_it_needs() {
         (Support, true),
     ] {
         let name = step.as_str();
-        assert!(!library().step(name).about.is_empty(), "{name}");
+        assert!(!library().about(name).unwrap().is_empty(), "{name}");
         assert!(step.tokens() > 0, "{name}");
         let rendered = render_step(
             step,

@@ -21,11 +21,12 @@ use crate::{
     },
     datasets::Dataset,
     domain::{
-        Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Phase,
+        Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Passage, Phase,
         Prediction, Question, RunSettings,
     },
     errortrace,
     execution::Ending,
+    index::Query,
     metrics, prompts,
 };
 use crossbeam_channel::Receiver;

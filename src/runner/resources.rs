@@ -169,7 +169,8 @@ impl Resources {
     /// Sees to it that a model's files are here, downloading what is missing.
     /// The answer is kept: a model that can not be had is asked for once, not
     /// once per cell. `tell` hears of every downloaded piece, and of nothing now
-    /// and then while another lane downloads it. Gives the directory against which its relative path is to be resolved.
+    /// and then while another lane downloads it. Gives the directory against
+    /// which its relative path is to be resolved.
     ///
     /// # Errors
     /// One sentence that says what is missing and how to get it.
@@ -227,7 +228,7 @@ impl Resources {
         used.datasets.insert(
             spec.name.clone(),
             json!({
-                "source": dataset.source,
+                "source": dataset.source.display().to_string(),
                 "revision": dataset.revision,
                 "sha256": dataset.checksum,
                 "sample_seed": spec.sample_seed,

@@ -9,8 +9,6 @@ use crate::{
         self, BuildProgress, Cache, DEPTH, Index, IndexError, Query, Ranking, Shelves, Site, Wanted,
     },
 };
-#[cfg(not(feature = "inference"))]
-use std::sync::Arc;
 use std::{
     collections::{BTreeSet, HashMap},
     ops::ControlFlow,
