@@ -5,7 +5,7 @@ use super::{
     study_file::{self, Selection},
 };
 use crate::{
-    domain::{ModelSpec, Provider},
+    domain::{ExperimentSpec, ModelSpec, Provider, embedding_model, reranking_model},
     hub,
     runner::{Resources, Shelf},
 };
@@ -31,8 +31,11 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
     let file = study_file::read(&args.study)?;
     let selected = args.selection.select(&file.study)?;
     let mut missing = 0;
-    let models: BTreeSet<&ModelSpec> = selected.iter().map(|spec| &spec.model).collect();
-    for model in models {
+    let models: BTreeSet<ModelSpec> = selected
+        .iter()
+        .flat_map(|spec| std::iter::once(spec.model.clone()).chain(encoders(spec)))
+        .collect();
+    for model in &models {
         if matches!(model.provider, Provider::Openai | Provider::Vllm) {
             continue;
         }
@@ -88,4 +91,20 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
         }
     }
     Ok(ExitStatus(u8::from(missing > 0)))
+}
+
+/// The embedding model and the reranker of an experiment, where it has them
+/// and their names are any.
+fn encoders(spec: &ExperimentSpec) -> Vec<ModelSpec> {
+    let embedding = spec
+        .retriever
+        .as_ref()
+        .and_then(|retriever| retriever.embedding.as_deref())
+        .and_then(|name| embedding_model(name).ok());
+    let reranker = spec
+        .options
+        .get("reranker")
+        .and_then(|reranker| reranker.get("model")?.as_str())
+        .and_then(|name| reranking_model(name).ok());
+    embedding.into_iter().chain(reranker).collect()
 }

@@ -3,6 +3,7 @@
 //! Nothing here reads a file, a clock or a device. Every other room knows this
 //! one, and this one knows nobody.
 
+mod encoders;
 mod event;
 mod experiment;
 mod failure;
@@ -11,6 +12,9 @@ mod prediction;
 mod question;
 mod retrieval;
 
+pub use encoders::{
+    EMBEDDING_MODELS, RERANKING_MODELS, embedding_model, relevance, reranking_model,
+};
 pub use event::{Event, Phase};
 pub use experiment::{
     AgentKind, BatchSize, DatasetSpec, Dtype, ExperimentKind, ExperimentSpec, FieldMap, ModelSpec,

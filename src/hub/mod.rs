@@ -4,7 +4,11 @@
 //! does not find, through the hub's own cache layout, so that other tools see
 //! the same files.
 //!
-//! Environment: `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`,
+//! A model that lies in `RAGICAMP_MODELS/org/name` (without the variable:
+//! `~/.cache/ragicamp/models/org/name`) was put there by hand and is taken
+//! before anything else.
+//!
+//! Environment: `RAGICAMP_MODELS`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`,
 //! `HF_ENDPOINT`, `HF_HUB_OFFLINE`.
 
 mod cached;
@@ -20,7 +24,7 @@ mod tests;
 pub use cached::{CachedModel, cached_models};
 pub use download::FetchProgress;
 pub use error::HubError;
-pub use files::{FileSource, ModelFiles, WeightFiles};
+pub use files::{FileSource, ModelFiles, SentenceFiles, WeightFiles};
 pub use settings::HubSettings;
 
 use crate::domain::{ModelSpec, Provider};
@@ -93,6 +97,9 @@ fn locate_with(
         }
         Provider::Hf => {
             check_repository_name(model)?;
+            if let Some(directory) = settings.by_hand(model) {
+                return directory::files(&label, &directory, None);
+            }
             let Some((directory, commit)) = settings.snapshot(model) else {
                 return Err(HubError::NotFetched {
                     model: label,

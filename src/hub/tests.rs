@@ -17,6 +17,7 @@ fn spec(provider: Provider, name: &str, revision: Option<&str>) -> ModelSpec {
 fn settings(cache: &Path, offline: bool) -> HubSettings {
     HubSettings {
         cache: cache.to_path_buf(),
+        models: cache.join("by-hand"),
         token: None,
         endpoint: "http://127.0.0.1:9".to_owned(),
         offline,
@@ -215,4 +216,41 @@ fn cached_models_are_listed_with_what_they_take_on_disk() {
     assert_eq!(models.len(), 1);
     assert_eq!((models[0].name.as_str(), models[0].bytes), ("org/name", 8));
     assert_eq!(cached::cached_in(&root.path().join("nowhere")), []);
+}
+
+#[test]
+fn a_model_put_there_by_hand_is_taken_before_the_cache_and_has_no_revisions() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = settings(root.path(), true);
+    let directory = settings.models.join("camp/encoder");
+    write(&directory, &SMALL);
+    write(&directory, &[("model.safetensors", "123")]);
+    write(&directory, &[("modules.json", "[]")]);
+    write(&directory.join("1_Pooling"), &[("config.json", "{}")]);
+    let files = locate_with(&settings, &spec(Provider::Hf, "camp/encoder", None), None).unwrap();
+    assert_eq!(files.weights.bytes(), Some(3));
+    assert_eq!(files.revision, None);
+    assert!(files.sentence.modules.is_some() && files.sentence.pooling.is_some());
+    assert!(files.sentence.prompts.is_none());
+    let pinned = spec(Provider::Hf, "camp/encoder", Some("abc"));
+    let error = locate_with(&settings, &pinned, None).unwrap_err();
+    assert!(matches!(error, HubError::NotFetched { .. }), "{error}");
+}
+
+#[test]
+fn models_by_hand_lie_where_the_environment_says() {
+    let of = |pairs: &[(&str, &str)]| {
+        let map: HashMap<&str, &str> = pairs.iter().copied().collect();
+        HubSettings::from_variables(&|name| map.get(name).map(|value| (*value).to_owned())).models
+    };
+    assert_eq!(
+        of(&[("RAGICAMP_MODELS", "/m"), ("HOME", "/h")]),
+        Path::new("/m")
+    );
+    let usual = Path::new("/h/.cache/ragicamp/models");
+    assert_eq!(of(&[("HOME", "/h")]), usual);
+    assert_eq!(
+        of(&[("XDG_CACHE_HOME", "/c")]),
+        Path::new("/c/ragicamp/models")
+    );
 }

@@ -8,7 +8,6 @@
 
 mod experiment;
 mod generation;
-mod gpu;
 mod lessons;
 mod listener;
 mod memory;
