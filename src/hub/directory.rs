@@ -1,17 +1,27 @@
-use super::{FileSource, HubError, ModelFiles, WeightFiles};
+use super::{FileSource, HubError, ModelFiles, SentenceFiles, WeightFiles};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
 /// The small files that are used when they are there.
-pub const SMALL_FILES: [&str; 5] = [
+pub const SMALL_FILES: [&str; 9] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
     "generation_config.json",
+    MODULES,
+    POOLING,
+    TRANSFORMER,
+    PROMPTS,
 ];
+
+// What sentence-transformers models bring.
+const MODULES: &str = "modules.json";
+const POOLING: &str = "1_Pooling/config.json";
+const TRANSFORMER: &str = "sentence_bert_config.json";
+const PROMPTS: &str = "config_sentence_transformers.json";
 
 /// The name of an unsharded weights file.
 pub const SINGLE: &str = "model.safetensors";
@@ -46,6 +56,12 @@ pub fn files(
         tokenizer_config: optional("tokenizer_config.json"),
         chat_template: optional("chat_template.jinja"),
         generation_config: optional("generation_config.json"),
+        sentence: SentenceFiles {
+            modules: optional(MODULES),
+            pooling: optional(POOLING),
+            transformer: optional(TRANSFORMER),
+            prompts: optional(PROMPTS),
+        },
         weights: WeightFiles::Safetensors(weights(label, directory)?),
         revision,
     })

@@ -1,4 +1,4 @@
-use super::{FileSource, HubError, ModelFiles, WeightFiles};
+use super::{FileSource, HubError, ModelFiles, SentenceFiles, WeightFiles};
 use crate::domain::ModelSpec;
 
 macro_rules! reader {
@@ -25,6 +25,7 @@ pub fn files(model: &ModelSpec) -> Result<ModelFiles, HubError> {
         tokenizer_config: Some(FileSource::Embedded(reader!("tokenizer_config.json"))),
         chat_template: None,
         generation_config: Some(FileSource::Embedded(reader!("generation_config.json"))),
+        sentence: SentenceFiles::default(),
         weights: WeightFiles::Embedded(reader!("model.safetensors")),
         revision: None,
     })

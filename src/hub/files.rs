@@ -55,6 +55,20 @@ impl WeightFiles {
     }
 }
 
+/// The small files that sentence-transformers models bring beside the usual
+/// ones, each where it is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SentenceFiles {
+    /// `modules.json`: from texts to vectors in steps.
+    pub modules: Option<FileSource>,
+    /// `1_Pooling/config.json`.
+    pub pooling: Option<FileSource>,
+    /// `sentence_bert_config.json`: how texts are cut.
+    pub transformer: Option<FileSource>,
+    /// `config_sentence_transformers.json`: prompts by name.
+    pub prompts: Option<FileSource>,
+}
+
 /// Everything that is needed to load a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFiles {
@@ -70,6 +84,8 @@ pub struct ModelFiles {
     pub chat_template: Option<FileSource>,
     /// `generation_config.json`.
     pub generation_config: Option<FileSource>,
+    /// What an embedding model says of itself.
+    pub sentence: SentenceFiles,
     /// The weights.
     pub weights: WeightFiles,
     /// The commit on the hub, where the model is from there.
@@ -85,6 +101,12 @@ impl ModelFiles {
             tokenizer_config: None,
             chat_template: None,
             generation_config: None,
+            sentence: SentenceFiles {
+                modules: None,
+                pooling: None,
+                transformer: None,
+                prompts: None,
+            },
             weights: WeightFiles::Gguf(path),
             revision: None,
         }

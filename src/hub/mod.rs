@@ -5,7 +5,11 @@
 //! [`fetch_dataset`] download what they do not find, through the hub's own
 //! cache layout, so that other tools see the same files.
 //!
-//! Environment: `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`,
+//! A model that lies in `RAGICAMP_MODELS/org/name` (without the variable:
+//! `~/.cache/ragicamp/models/org/name`) was put there by hand and is taken
+//! before anything else.
+//!
+//! Environment: `RAGICAMP_MODELS`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`,
 //! `HF_ENDPOINT`, `HF_HUB_OFFLINE`.
 
 mod cached;
@@ -23,7 +27,7 @@ pub use cached::{CachedModel, cached_models};
 pub use dataset::{DatasetFiles, DatasetSplit, fetch_dataset, locate_dataset};
 pub use download::FetchProgress;
 pub use error::HubError;
-pub use files::{FileSource, ModelFiles, WeightFiles};
+pub use files::{FileSource, ModelFiles, SentenceFiles, WeightFiles};
 pub use settings::HubSettings;
 
 use crate::domain::{ModelSpec, Provider};
@@ -97,6 +101,9 @@ fn locate_with(
         }
         Provider::Hf => {
             check_repository_name(&label, &model.name, model.revision.as_deref())?;
+            if let Some(directory) = settings.by_hand(model) {
+                return directory::files(&label, &directory, None);
+            }
             let folder = format!("models--{}", model.name.replace('/', "--"));
             let revision = model.revision.as_deref();
             let Some((directory, commit)) = settings.snapshot(&folder, revision) else {

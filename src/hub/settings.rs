@@ -1,3 +1,4 @@
+use crate::domain::ModelSpec;
 use std::{
     env,
     path::{Path, PathBuf},
@@ -8,6 +9,9 @@ use std::{
 pub struct HubSettings {
     /// The cache directory, which holds `models--org--name` folders.
     pub cache: PathBuf,
+    /// Models that were put on this machine by hand, as `org/name`
+    /// directories; looked at before the cache.
+    pub models: PathBuf,
     /// The access token for gated models.
     pub token: Option<String>,
     /// The hub's address.
@@ -24,16 +28,12 @@ impl HubSettings {
 
     /// The settings that these variables ask for.
     pub(super) fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Self {
-        let home = variable("HF_HOME").map_or_else(
-            || {
-                variable("XDG_CACHE_HOME")
-                    .map(PathBuf::from)
-                    .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")))
-                    .unwrap_or_else(|| PathBuf::from(".cache"))
-                    .join("huggingface")
-            },
-            PathBuf::from,
-        );
+        let user_cache = variable("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")))
+            .unwrap_or_else(|| PathBuf::from(".cache"));
+        let home =
+            variable("HF_HOME").map_or_else(|| user_cache.join("huggingface"), PathBuf::from);
         let token = variable("HF_TOKEN").or_else(|| {
             let path = variable("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
             let text = std::fs::read_to_string(path).ok()?;
@@ -49,6 +49,8 @@ impl HubSettings {
             cache: variable("HF_HUB_CACHE")
                 .or_else(|| variable("HUGGINGFACE_HUB_CACHE"))
                 .map_or_else(|| home.join("hub"), PathBuf::from),
+            models: variable("RAGICAMP_MODELS")
+                .map_or_else(|| user_cache.join("ragicamp").join("models"), PathBuf::from),
             token,
             endpoint: variable("HF_ENDPOINT").map_or_else(
                 || "https://huggingface.co".to_owned(),
@@ -56,6 +58,13 @@ impl HubSettings {
             ),
             offline: variable("HF_HUB_OFFLINE").is_some_and(is_on),
         }
+    }
+
+    /// The directory of a model that was put on this machine by hand. It has
+    /// no revisions, so a model of a certain one is never there.
+    pub(super) fn by_hand(&self, model: &ModelSpec) -> Option<PathBuf> {
+        let directory = self.models.join(&model.name);
+        (model.revision.is_none() && directory.is_dir()).then_some(directory)
     }
 
     /// The cached snapshot of a revision (`None`: `main`) of the repository

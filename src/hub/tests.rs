@@ -17,6 +17,7 @@ fn spec(provider: Provider, name: &str, revision: Option<&str>) -> ModelSpec {
 fn settings(cache: &Path, offline: bool) -> HubSettings {
     HubSettings {
         cache: cache.to_path_buf(),
+        models: cache.join("by-hand"),
         token: None,
         endpoint: "http://127.0.0.1:9".to_owned(),
         offline,
@@ -320,4 +321,41 @@ fn a_missing_shard_of_a_dataset_is_named_with_the_way_to_get_it() {
     let other = split(Some("v2"), Some("one"), "test");
     let error = dataset::locate_with(&settings(cache.path(), true), &other).unwrap_err();
     assert!(error.to_string().contains("org/data@v2"), "{error}");
+}
+
+#[test]
+fn a_model_put_there_by_hand_is_taken_before_the_cache_and_has_no_revisions() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = settings(root.path(), true);
+    let directory = settings.models.join("camp/encoder");
+    write(&directory, &SMALL);
+    write(&directory, &[("model.safetensors", "123")]);
+    write(&directory, &[("modules.json", "[]")]);
+    write(&directory.join("1_Pooling"), &[("config.json", "{}")]);
+    let files = locate_with(&settings, &spec(Provider::Hf, "camp/encoder", None), None).unwrap();
+    assert_eq!(files.weights.bytes(), Some(3));
+    assert_eq!(files.revision, None);
+    assert!(files.sentence.modules.is_some() && files.sentence.pooling.is_some());
+    assert!(files.sentence.prompts.is_none());
+    let pinned = spec(Provider::Hf, "camp/encoder", Some("abc"));
+    let error = locate_with(&settings, &pinned, None).unwrap_err();
+    assert!(matches!(error, HubError::NotFetched { .. }), "{error}");
+}
+
+#[test]
+fn models_by_hand_lie_where_the_environment_says() {
+    let of = |pairs: &[(&str, &str)]| {
+        let map: HashMap<&str, &str> = pairs.iter().copied().collect();
+        HubSettings::from_variables(&|name| map.get(name).map(|value| (*value).to_owned())).models
+    };
+    assert_eq!(
+        of(&[("RAGICAMP_MODELS", "/m"), ("HOME", "/h")]),
+        Path::new("/m")
+    );
+    let usual = Path::new("/h/.cache/ragicamp/models");
+    assert_eq!(of(&[("HOME", "/h")]), usual);
+    assert_eq!(
+        of(&[("XDG_CACHE_HOME", "/c")]),
+        Path::new("/c/ragicamp/models")
+    );
 }

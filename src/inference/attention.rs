@@ -12,6 +12,7 @@ use super::{
     prefix::{Donor, Prefix},
 };
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Query rows per task.
 const BLOCK: usize = 16;
@@ -192,12 +193,12 @@ impl HostCache {
                 self.instructions,
                 &Part {
                     queries: &scratch.queries,
-                    positions: &scratch.positions,
+                    seen: &scratch.seen,
                     keys: &layer.keys[of_head(&layer.keys, dim)],
                     values: &layer.values[of_head(&layer.values, padded)],
                     dim,
                     softcap: what.softcap,
-                    window: what.window,
+                    bias: None,
                 },
                 &mut scratch.scores,
                 &mut scratch.out,
@@ -316,13 +317,15 @@ impl HostCache {
         let count = task.rows * group;
         scratch.queries.resize(count * dim, 0.0);
         scratch.out.resize(count * dim, 0.0);
-        scratch.positions.clear();
+        scratch.seen.clear();
         for (index, query) in scratch.queries.chunks_exact_mut(dim).enumerate() {
             let row = task.row + index / group;
             let at = row * width + (task.head * group + index % group) * dim;
             let norm = what.qk_norm.map(|(norm, _)| norm);
             prepare(&qkv[at..at + dim], norm, what, row, what.scale, query);
-            scratch.positions.push(task.position + index / group);
+            let end = task.position + index / group + 1;
+            let first = what.window.map_or(0, |window| end.saturating_sub(window));
+            scratch.seen.push(first..end);
         }
     }
 }
@@ -347,7 +350,7 @@ struct Scratch {
     /// `[rows * group][dim]`.
     queries: Vec<f32>,
     /// `[rows * group]`.
-    positions: Vec<usize>,
+    seen: Vec<Range<usize>>,
     /// `[group of 8][tiles * 16]`.
     scores: Vec<f32>,
     /// `[rows * group][dim]`.

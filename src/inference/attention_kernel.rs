@@ -10,8 +10,8 @@ use std::ops::Range;
 pub struct Part<'a> {
     /// Scaled queries, `[count][dim]`.
     pub queries: &'a [f32],
-    /// The position of each query in its sequence.
-    pub positions: &'a [usize],
+    /// The keys that each query sees; none of them empty.
+    pub seen: &'a [Range<usize>],
     /// `[tiles][dim][16]`.
     pub keys: &'a [f32],
     /// `[tiles * 16][dim, rounded up to 16]`.
@@ -20,16 +20,27 @@ pub struct Part<'a> {
     pub dim: usize,
     /// Range that scores are squashed into.
     pub softcap: Option<f32>,
-    /// Keys that a query sees, itself included.
-    pub window: Option<usize>,
+    /// What is added to scores by distance.
+    pub bias: Option<Bias<'a>>,
+}
+
+/// What is added to scores by the distance of key and query, for queries that
+/// follow each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Bias<'a> {
+    /// By distance, ascending.
+    pub values: &'a [f32],
+    /// Where the first query finds its first key's; the next query one before.
+    pub start: usize,
 }
 
 /// Attends: the results go to `out`, `[count][dim]`.
 pub fn run(instructions: Instructions, part: &Part<'_>, scores: &mut Vec<f32>, out: &mut [f32]) {
     let (dim, padded) = (part.dim, part.dim.next_multiple_of(LANES));
-    let last = part.positions.iter().max().map_or(0, |last| *last);
-    let tiles = last / LANES + 1;
-    assert!(part.queries.len() == part.positions.len() * dim && out.len() == part.queries.len());
+    let end = part.seen.iter().map(|seen| seen.end).max().unwrap_or(0);
+    let tiles = end.div_ceil(LANES);
+    assert!(part.seen.iter().all(|seen| !seen.is_empty()));
+    assert!(part.queries.len() == part.seen.len() * dim && out.len() == part.queries.len());
     assert!(part.keys.len() >= tiles * LANES * dim && part.values.len() >= tiles * LANES * padded);
     // SAFETY: the processor has the instructions (they come from
     // `Instructions::available`), and all slices are long enough.
@@ -66,7 +77,7 @@ mod x86 {
 /// The instructions of L are there, and the slices fit (`run` checks).
 #[inline(always)]
 unsafe fn run_with<L: Lanes>(part: &Part<'_>, scores: &mut Vec<f32>, out: &mut [f32]) {
-    let count = part.positions.len();
+    let count = part.seen.len();
     let mut start = 0;
     while start < count {
         let left = (count - start).min(L::ROWS);
@@ -94,17 +105,13 @@ unsafe fn group<L: Lanes, const N: usize>(
     out: &mut [f32],
 ) -> usize {
     let dim = part.dim;
-    let positions = &part.positions[start..start + N];
+    let seen = &part.seen[start..start + N];
     let queries: [&[f32]; N] =
         std::array::from_fn(|n| &part.queries[(start + n) * dim..(start + n + 1) * dim]);
-    let first_of = |position: usize| {
-        part.window
-            .map_or(0, |window| (position + 1).saturating_sub(window))
-    };
-    let last = positions.iter().max().map_or(0, |last| *last);
-    let first_tile = positions.iter().min().map_or(0, |p| first_of(*p)) / LANES;
+    let end = seen.iter().map(|seen| seen.end).max().unwrap_or(0);
+    let first_tile = seen.iter().map(|seen| seen.start).min().unwrap_or(0) / LANES;
     let origin = first_tile * LANES;
-    let width = (last / LANES + 1 - first_tile) * LANES;
+    let width = (end.div_ceil(LANES) - first_tile) * LANES;
     scores.resize(N * width, 0.0);
     // SAFETY: the caller's; `scores` holds N rows of `width`.
     unsafe {
@@ -127,8 +134,15 @@ unsafe fn group<L: Lanes, const N: usize>(
         }
         let mut factors = [0.0; N];
         for (n, factor) in factors.iter_mut().enumerate() {
-            let seen = first_of(positions[n]) - origin..positions[n] + 1 - origin;
+            let seen = seen[n].start - origin..seen[n].end - origin;
             let row = &mut scores[n * width..(n + 1) * width];
+            if let Some(bias) = part.bias {
+                let first = bias.start + origin + seen.start - (start + n);
+                let values = &bias.values[first..first + seen.len()];
+                for (score, value) in row[seen.clone()].iter_mut().zip(values) {
+                    *score += value;
+                }
+            }
             *factor = 1.0 / soften::<L>(row, seen, part.softcap);
         }
         let padded = dim.next_multiple_of(LANES);
@@ -138,7 +152,7 @@ unsafe fn group<L: Lanes, const N: usize>(
             width,
             values,
             padded,
-            count: last + 1 - origin,
+            count: end - origin,
         };
         let mut at = 0;
         while at < dim {

@@ -9,7 +9,8 @@
 //! so a batch gives what each prompt gives alone.
 //!
 //! From the outside: [`load`] gives an [`Engine`], which is a
-//! [`crate::domain::Generator`].
+//! [`crate::domain::Generator`]; [`TextEmbedder`] and [`PairClassifier`] are
+//! encoders.
 
 mod attention;
 mod attention_device;
@@ -19,6 +20,7 @@ mod classify;
 mod config;
 mod decoder;
 mod device;
+mod encoder;
 mod engine;
 mod fingerprint;
 mod fitting;
@@ -52,6 +54,7 @@ mod tests;
 
 pub use config::{Activation, LayerKind, ModelConfig, SUPPORTED};
 pub use device::Device;
+pub use encoder::{EncoderEvent, PairClassifier, SUPPORTED_ENCODERS, TextEmbedder};
 pub use engine::{Engine, EngineStats, Step};
 pub use logits::save_logits;
 pub use memory::{Forecast, MemoryEstimate, available_host_bytes, estimate, memory_estimate};

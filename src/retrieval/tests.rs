@@ -257,7 +257,7 @@ proptest! {
             match strategy {
                 Strategy::None => {}
                 Strategy::Token => {
-                    prop_assert!(super::tokens::words(chunk.text).len() <= size);
+                    prop_assert!(tokens::words(chunk.text).len() <= size);
                 }
                 _ => prop_assert!(chunk.text.chars().count() <= size),
             }

@@ -1,4 +1,4 @@
-use super::gpu::Gpus;
+use crate::worker::Gpus;
 use std::num::NonZeroUsize;
 
 /// A device with the one worker that runs on it.

@@ -1,10 +1,11 @@
-use super::{devices::LaneDevice, options::WorkerProgram};
+use super::{devices::LaneDevice, options::WorkerProgram, supervisor::worker_environment};
 use crate::{
     domain::{
         Embedder, Encoders, Failure, FailureClass, ModelSpec, PairScorer, embedding_model,
         reranking_model,
     },
     hub,
+    worker::{EncoderSettings, EncoderWorkers, Spawn},
 };
 use std::{
     collections::HashMap,
@@ -25,6 +26,7 @@ pub struct StudyEncoders {
     /// By model, the directory that its path starts from, or why it can not be
     /// had: it is asked for once, not once per experiment.
     settled: HashMap<ModelSpec, Result<Option<PathBuf>, Failure>>,
+    workers: EncoderWorkers,
 }
 
 impl StudyEncoders {
@@ -35,10 +37,22 @@ impl StudyEncoders {
         bases: Vec<PathBuf>,
         log: &Path,
     ) -> Self {
-        let _ = (worker, device, log, LOAD_TIMEOUT, BATCH_TIMEOUT);
         Self {
             bases,
             settled: HashMap::new(),
+            workers: EncoderWorkers::new(EncoderSettings {
+                spawn: Spawn {
+                    program: worker.program.clone(),
+                    args: worker.args.clone(),
+                    env: worker_environment(device),
+                    log: log.to_owned(),
+                },
+                device: device.device.clone(),
+                visible: device.visible.clone(),
+                base: None,
+                load_timeout: LOAD_TIMEOUT,
+                batch_timeout: BATCH_TIMEOUT,
+            }),
         }
     }
 
@@ -51,8 +65,7 @@ impl StudyEncoders {
             .settled
             .entry(model)
             .or_insert_with_key(|model| settled(model, bases));
-        let base = settled.clone()?;
-        let _ = base;
+        self.workers.set_base(settled.clone()?);
         Ok(())
     }
 }
@@ -95,13 +108,15 @@ pub(super) fn base_of(model: &ModelSpec, bases: &[PathBuf]) -> Option<PathBuf> {
 impl Encoders for StudyEncoders {
     fn embedder(&mut self, model: &str) -> Result<&mut dyn Embedder, Failure> {
         self.settle(embedding_model(model))?;
-        Err(Failure::new(FailureClass::Permanent, "not yet"))
+        self.workers.embedder(model)
     }
 
     fn scorer(&mut self, model: &str) -> Result<&mut dyn PairScorer, Failure> {
         self.settle(reranking_model(model))?;
-        Err(Failure::new(FailureClass::Permanent, "not yet"))
+        self.workers.scorer(model)
     }
 
-    fn release(&mut self) {}
+    fn release(&mut self) {
+        self.workers.release();
+    }
 }

@@ -606,7 +606,8 @@ impl Loop<'_, '_, '_> {
             },
             Reply::BatchDone { epoch } => Input::BatchDone { epoch },
             Reply::BatchFailed { epoch, failure } => Input::BatchFailed { epoch, failure },
-            Reply::Released => return None,
+            // Encoders have workers and clients of their own.
+            Reply::Released | Reply::Encoded { .. } => return None,
         })
     }
 

@@ -1,5 +1,4 @@
-use super::gpu::Gpus;
-use crate::domain::Quantization;
+use crate::{domain::Quantization, worker::Gpus};
 
 /// Bytes that weights of `file_bytes` (16 bits each, as a rule) take when
 /// loaded: f32 on a CPU, as they are on a GPU, blocks when quantised.

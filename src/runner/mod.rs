@@ -16,7 +16,6 @@ mod dialogue;
 mod encoders;
 mod experiment;
 mod generation;
-mod gpu;
 mod judge;
 mod lane;
 mod lessons;

@@ -155,7 +155,7 @@ impl<'a> StudyRun<'a> {
             experiments: shared.experiments.len(),
             complete: done,
         });
-        shared.retrieve(&mut resources.clone());
+        shared.retrieve(&mut shared.resources.clone());
         std::thread::scope(|scope| {
             let mut lanes = Vec::new();
             for number in 0..shared.options.devices.len() {

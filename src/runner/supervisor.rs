@@ -1,9 +1,7 @@
-use super::{
-    devices::LaneDevice, gpu::Gpus, message::Message, options::WorkerProgram, signals::SignalState,
-};
+use super::{devices::LaneDevice, message::Message, options::WorkerProgram, signals::SignalState};
 use crate::{
     domain::{ExperimentSpec, Failure, ModelSpec, Quantization},
-    worker::{Load, Request, Spawn, Worker},
+    worker::{Gpus, Load, Request, Role, Spawn, Worker},
 };
 use crossbeam_channel::Sender;
 use serde_json::Value;
@@ -102,6 +100,7 @@ impl Supervisor {
         self.signals.set_worker_group(Some(worker.pid()));
         self.loads += 1;
         let sent = worker.send(&Request::Load(Load {
+            role: Role::Generator,
             model: spec.model.clone(),
             quantization: spec.quantization,
             device: self.lane.device.clone(),

@@ -50,7 +50,9 @@ pub fn tokens(model: &str, bases: &[PathBuf]) -> Result<Arc<dyn TokenBorders>, F
     let spec = embedding_model(model).map_err(|error| failed(&error))?;
     let base = base_of(&spec, bases);
     let files = hub::locate(&spec, base.as_deref()).map_err(|error| failed(&error))?;
-    let source = files.tokenizer;
+    let source = files
+        .tokenizer
+        .ok_or_else(|| failed(&"it has no tokenizer.json"))?;
     let bytes = source.read().map_err(|error| failed(&error))?;
     let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|error| failed(&error))?;
     // Whole documents are measured, not what the model would see of them.

@@ -8,7 +8,7 @@ use super::{
     keys,
     yaml::Value,
 };
-use crate::domain::{RetrieverKind, RetrieverSpec};
+use crate::domain::{EMBEDDING_MODELS, RetrieverKind, RetrieverSpec};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 
@@ -28,13 +28,6 @@ const CHUNKINGS: &[(&str, &str)] = &[
     ("sentence", "sentence"),
     ("recursive", "recursive"),
     ("token", "token"),
-];
-
-/// Short names of embedding models.
-const EMBEDDINGS: &[(&str, &str)] = &[
-    ("minilm", "sentence-transformers/all-MiniLM-L6-v2"),
-    ("mpnet", "sentence-transformers/all-mpnet-base-v2"),
-    ("e5", "intfloat/e5-small-v2"),
 ];
 
 /// The form of a retriever's name.
@@ -207,7 +200,9 @@ impl Retrievers {
             at.error(format!("unknown retriever '{}'", shorten(name)), Some(fix));
             return None;
         };
-        let model = EMBEDDINGS.iter().find(|(short, _)| *short == embedding);
+        let model = EMBEDDING_MODELS
+            .iter()
+            .find(|(short, _)| *short == embedding);
         let corpus_known = names.corpora.iter().any(|known| known.name == corpus);
         let embedding_known = model.is_some() || embedding == "bm25";
         let chunking_known = CHUNKINGS.iter().any(|(known, _)| *known == chunking);
@@ -238,7 +233,10 @@ impl Retrievers {
             wrong("corpus", corpus, suggestions(&names.corpora));
         }
         if !embedding_known {
-            let known = EMBEDDINGS.iter().map(|(short, _)| *short).chain(["bm25"]);
+            let known = EMBEDDING_MODELS
+                .iter()
+                .map(|(short, _)| *short)
+                .chain(["bm25"]);
             wrong("embedding", embedding, known.collect());
         }
         if !chunking_known {
@@ -408,12 +406,13 @@ fn embedding(fields: &Fields<'_>, kind: Option<RetrieverKind>) -> Option<String>
         }
         (Some(at), _) => {
             let text = at.text()?;
-            let known = EMBEDDINGS.iter().find(|(short, _)| *short == text);
+            let known = EMBEDDING_MODELS.iter().find(|(short, _)| *short == text);
             match known {
                 Some((_, model)) => Some((*model).to_owned()),
                 None if text.contains('/') => Some(text.to_owned()),
                 None => {
-                    let shorts: Vec<&str> = EMBEDDINGS.iter().map(|(short, _)| *short).collect();
+                    let shorts: Vec<&str> =
+                        EMBEDDING_MODELS.iter().map(|(short, _)| *short).collect();
                     at.unknown("embedding", &shorts);
                     None
                 }
@@ -431,7 +430,7 @@ fn embedding(fields: &Fields<'_>, kind: Option<RetrieverKind>) -> Option<String>
 }
 
 fn short_embedding(model: &str) -> String {
-    EMBEDDINGS
+    EMBEDDING_MODELS
         .iter()
         .find(|(_, known)| *known == model)
         .map_or_else(|| file_stem(model), |(short, _)| (*short).to_owned())

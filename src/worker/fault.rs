@@ -7,10 +7,15 @@
 //! that hold the question; `at=FILE:N` only in the Nth batch (from 0) of all
 //! workers that share the file; `from=FILE:N` in it and after, with `until=N`
 //! up to another; `every=FILE:N` in every Nth. The failpoint `worker::slow`
-//! takes `sleep(MILLISECONDS)`.
+//! takes `sleep(MILLISECONDS)`. `worker::encode` takes the same for batches of
+//! texts, whose places in the batch are their numbers.
 
-use crate::domain::{
-    Failure, FailureClass, GenerationEvent, GenerationRequest, GenerationSettings, Generator,
+use super::encoder_model::{EncoderBatch, EncoderModel};
+use crate::{
+    domain::{
+        Failure, FailureClass, GenerationEvent, GenerationRequest, GenerationSettings, Generator,
+    },
+    inference::EncoderEvent,
 };
 use rustix::process::{Signal, getpid, kill_process};
 use std::{fs::OpenOptions, io::Write, time::Duration};
@@ -51,15 +56,44 @@ impl<G: Generator> Generator for Faulty<G> {
     }
 }
 
-fn fault(requests: &[GenerationRequest]) -> Option<Fault> {
-    fail::fail_point!("worker::batch", |argument| parse(
+/// Fails a batch of texts as the failpoint says; `None` where it says nothing.
+pub fn encode(
+    model: &mut EncoderModel,
+    batch: &EncoderBatch,
+    budget: Option<usize>,
+    tell: &mut dyn FnMut(EncoderEvent),
+) -> Option<Result<(), Failure>> {
+    let fault = encoder_fault(batch.len())?;
+    if fault.after > 0
+        && let Err(failure) = model.encode(&batch.first(fault.after), budget, tell)
+    {
+        return Some(Err(failure));
+    }
+    eprintln!("[fault] {} after {} texts", fault.kind, fault.after);
+    Some(Err(commit(&fault.kind)))
+}
+
+fn encoder_fault(size: usize) -> Option<Fault> {
+    fail::fail_point!("worker::encode", |argument| parse(
         &argument.unwrap_or_default(),
-        requests
+        size,
+        &|idx| idx < size
     ));
     None
 }
 
-fn parse(argument: &str, requests: &[GenerationRequest]) -> Option<Fault> {
+fn fault(requests: &[GenerationRequest]) -> Option<Fault> {
+    fail::fail_point!("worker::batch", |argument| parse(
+        &argument.unwrap_or_default(),
+        requests.len(),
+        &|idx| requests.iter().any(|request| request.idx == idx)
+    ));
+    None
+}
+
+/// The fault that an argument means for a batch of `size` that `holds` some
+/// items.
+fn parse(argument: &str, size: usize, holds: &dyn Fn(usize) -> bool) -> Option<Fault> {
     let mut words = argument.split_whitespace();
     let kind = words.next()?.to_owned();
     let mut after = 0;
@@ -71,11 +105,8 @@ fn parse(argument: &str, requests: &[GenerationRequest]) -> Option<Fault> {
                 after = value.parse().ok()?;
                 true
             }
-            "over" => requests.len() > value.parse().ok()?,
-            "idx" => {
-                let idx: usize = value.parse().ok()?;
-                requests.iter().any(|request| request.idx == idx)
-            }
+            "over" => size > value.parse().ok()?,
+            "idx" => holds(value.parse().ok()?),
             "at" => {
                 let (file, at) = value.rsplit_once(':')?;
                 count(file)? == at.parse::<u64>().ok()?

@@ -4,10 +4,20 @@
 //! child's standard input; the child's standard output and error belong to
 //! `experiment.log`. The parent never touches a device: a poisoned context, a
 //! segfault, the kernel's OOM killer or a hang costs a process, not the study.
+//!
+//! [`Worker`] is the hold on a process that generates, and what the runner's
+//! loop is made for. [`EncoderWorkers`] keeps processes that embed and score
+//! behind plain calls: [`crate::domain::Encoders`].
 
+mod encoder_client;
+#[cfg(feature = "inference")]
+mod encoder_model;
+mod encoders;
 mod exit;
-#[cfg(feature = "failpoints")]
+#[cfg(all(feature = "failpoints", feature = "inference"))]
 mod fault;
+mod floats;
+mod gpu;
 #[cfg(feature = "inference")]
 mod model;
 #[cfg(feature = "inference")]
@@ -17,8 +27,11 @@ mod protocol;
 #[cfg(feature = "inference")]
 mod serve;
 
+pub use encoders::{EmbeddingWorker, EncoderSettings, EncoderWorkers, ScoringWorker};
 pub use exit::describe_exit;
+pub use floats::Floats;
+pub use gpu::Gpus;
 pub use parent::{Spawn, Worker, WorkerEvent, WorkerMessage};
-pub use protocol::{Load, Reply, Request};
+pub use protocol::{Load, Reply, Request, Role};
 #[cfg(feature = "inference")]
 pub use serve::serve;

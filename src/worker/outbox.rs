@@ -38,9 +38,12 @@ impl<'a> Outbox<'a> {
 
     /// Adds a reply; it goes out with the end of the step.
     pub fn add(&mut self, reply: &Reply) -> io::Result<()> {
-        if let Reply::Item { .. } | Reply::ItemFailed { .. } = reply {
-            self.expected = self.expected.saturating_sub(1);
-        }
+        let items = match reply {
+            Reply::Item { .. } | Reply::ItemFailed { .. } => 1,
+            Reply::Encoded { indices, .. } => indices.len(),
+            _ => 0,
+        };
+        self.expected = self.expected.saturating_sub(items);
         serde_json::to_writer(&mut self.lines, reply)?;
         self.lines.push(b'\n');
         Ok(())

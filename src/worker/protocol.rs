@@ -1,13 +1,30 @@
+use super::floats::Floats;
 use crate::domain::{
-    Failure, Generated, GenerationRequest, GenerationSettings, ModelSpec, Quantization,
+    Failure, Generated, GenerationRequest, GenerationSettings, ModelSpec, Quantization, TextRole,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{num::NonZeroUsize, path::PathBuf};
 
+/// What a model is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// To answer prompts.
+    #[default]
+    Generator,
+    /// To turn texts into vectors.
+    Embedder,
+    /// To score pairs of texts.
+    Scorer,
+}
+
 /// What a worker is to load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Load {
+    /// What for.
+    #[serde(default)]
+    pub role: Role,
     /// The model.
     pub model: ModelSpec,
     /// How its weights are quantised.
@@ -46,6 +63,26 @@ pub enum Request {
         /// How to decode.
         settings: GenerationSettings,
     },
+    /// Turn these texts into vectors.
+    Embed {
+        /// Goes with every reply.
+        epoch: u64,
+        /// The texts.
+        texts: Vec<String>,
+        /// What they are to the model.
+        role: TextRole,
+        /// Tokens at once at most; `None` leaves it to the worker.
+        budget: Option<usize>,
+    },
+    /// Classify these pairs of texts.
+    Score {
+        /// Goes with every reply.
+        epoch: u64,
+        /// The pairs.
+        pairs: Vec<(String, String)>,
+        /// As for `embed`.
+        budget: Option<usize>,
+    },
     /// Say how large a batch of such prompts may be; answered by `batch_size`.
     BatchSize {
         /// The prompts to come, or a sample of the longest of them.
@@ -82,6 +119,15 @@ pub enum Reply {
         /// Tokens since the last reply.
         tokens: usize,
     },
+    /// Some texts or pairs of a batch are done.
+    Encoded {
+        /// The batch's epoch.
+        epoch: u64,
+        /// Which ones, by their place in the batch.
+        indices: Vec<usize>,
+        /// Their vectors or logits one after the other.
+        values: Floats,
+    },
     /// A prompt is complete.
     Item {
         /// The batch's epoch.
@@ -91,11 +137,11 @@ pub enum Reply {
         /// The completion.
         generated: Generated,
     },
-    /// A prompt can not be completed.
+    /// A prompt can not be completed, or a text not encoded.
     ItemFailed {
         /// The batch's epoch.
         epoch: u64,
-        /// The question's idx.
+        /// The question's idx, or the text's place in the batch.
         idx: usize,
         /// Why.
         failure: Failure,

@@ -1,15 +1,21 @@
 use super::{
+    encoder_model::{EncoderBatch, EncoderModel},
+    floats::Floats,
     model::Model,
     outbox::Outbox,
-    protocol::{Load, Reply, Request},
+    protocol::{Load, Reply, Request, Role},
 };
-use crate::domain::{
-    Failure, FailureClass, GenerationEvent, GenerationRequest, GenerationSettings, Generator,
+use crate::{
+    domain::{
+        Failure, FailureClass, GenerationEvent, GenerationRequest, GenerationSettings, Generator,
+    },
+    inference::EncoderEvent,
 };
 use crossbeam_channel::{Receiver, unbounded};
 use rustix::process::{
     Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal,
 };
+use serde_json::Value;
 use std::{
     any::Any,
     fs::OpenOptions,
@@ -43,6 +49,7 @@ pub fn serve(parent: u32) -> io::Result<()> {
     let mut server = Server {
         socket,
         served: None,
+        encoder: None,
     };
     for request in requests {
         if matches!(request, Request::Shutdown) {
@@ -82,6 +89,7 @@ fn read_requests(socket: UnixStream) -> io::Result<Receiver<Request>> {
 struct Server {
     socket: UnixStream,
     served: Option<Served>,
+    encoder: Option<EncoderModel>,
 }
 
 impl Server {
@@ -102,6 +110,17 @@ impl Server {
                 requests,
                 settings,
             } => self.generate(epoch, &requests, &settings),
+            Request::Embed {
+                epoch,
+                texts,
+                role,
+                budget,
+            } => self.encode(epoch, &EncoderBatch::Texts(texts, role), budget),
+            Request::Score {
+                epoch,
+                pairs,
+                budget,
+            } => self.encode(epoch, &EncoderBatch::Pairs(pairs), budget),
             Request::BatchSize { requests, settings } => {
                 let size = self.batch_size(&requests, &settings);
                 self.reply(&Reply::BatchSize { size })
@@ -121,6 +140,7 @@ impl Server {
     fn load(&mut self, load: &Load) -> Reply {
         // The old model goes first: two do not fit.
         self.served = None;
+        self.encoder = None;
         let start = Instant::now();
         tracing::info!(
             "loading {} ({}) on {}",
@@ -128,16 +148,12 @@ impl Server {
             load.quantization,
             load.device
         );
-        let loaded = catch_unwind(AssertUnwindSafe(|| load_model(load)))
+        let loaded = catch_unwind(AssertUnwindSafe(|| self.load_role(load)))
             .unwrap_or_else(|panic| Err(panicked(&*panic, &load.device)));
         match loaded {
-            Ok(model) => {
+            Ok(description) => {
                 let seconds = start.elapsed().as_secs_f64();
                 tracing::info!("loaded in {seconds:.2} s");
-                let description = model.describe();
-                #[cfg(feature = "failpoints")]
-                let model = super::fault::Faulty(model);
-                self.served = Some(model);
                 Reply::Ready {
                     seconds,
                     description,
@@ -148,6 +164,25 @@ impl Server {
                 Reply::LoadFailed { failure }
             }
         }
+    }
+
+    /// Loads a model for its role and says what it is.
+    fn load_role(&mut self, load: &Load) -> Result<Value, Failure> {
+        if let Some(failure) = load_fault() {
+            return Err(failure);
+        }
+        if load.role != Role::Generator {
+            let encoder = EncoderModel::load(load)?;
+            let description = encoder.describe();
+            self.encoder = Some(encoder);
+            return Ok(description);
+        }
+        let model = Model::load(load)?;
+        let description = model.describe();
+        #[cfg(feature = "failpoints")]
+        let model = super::fault::Faulty(model);
+        self.served = Some(model);
+        Ok(description)
     }
 
     fn batch_size(&self, requests: &[GenerationRequest], settings: &GenerationSettings) -> usize {
@@ -193,19 +228,45 @@ impl Server {
         }))
         .unwrap_or_else(|panic| Err(panicked(&*panic, "")));
         broken?;
-        outbox.add(&match result {
-            Ok(()) => Reply::BatchDone { epoch },
-            Err(failure) => {
-                tracing::error!(
-                    "a batch of {} failed ({}): {}",
-                    requests.len(),
-                    failure.class,
-                    failure.message
-                );
-                Reply::BatchFailed { epoch, failure }
+        end_batch(outbox, epoch, requests.len(), result)
+    }
+
+    fn encode(
+        &mut self,
+        epoch: u64,
+        batch: &EncoderBatch,
+        budget: Option<usize>,
+    ) -> io::Result<()> {
+        let Some(encoder) = &mut self.encoder else {
+            let failure = Failure::new(FailureClass::Permanent, "no encoder is loaded");
+            return self.reply(&Reply::BatchFailed { epoch, failure });
+        };
+        let mut outbox = Outbox::new(&self.socket, batch.len());
+        let mut broken = Ok(());
+        let mut tell = |event| {
+            let added = match event {
+                EncoderEvent::Progress => Ok(()),
+                EncoderEvent::Rows { indices, values } => outbox.add(&Reply::Encoded {
+                    epoch,
+                    indices,
+                    values: Floats(values),
+                }),
+                EncoderEvent::Failed { index, failure } => outbox.add(&Reply::ItemFailed {
+                    epoch,
+                    idx: index,
+                    failure,
+                }),
+            };
+            if broken.is_ok() {
+                broken = added.and_then(|()| outbox.step(epoch, 0));
             }
-        })?;
-        outbox.flush()
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            encode_batch(encoder, batch, budget, &mut tell)
+        }))
+        .unwrap_or_else(|panic| Err(panicked(&*panic, "")));
+        broken?;
+        end_batch(outbox, epoch, batch.len(), result)
     }
 
     fn reply(&self, reply: &Reply) -> io::Result<()> {
@@ -215,11 +276,39 @@ impl Server {
     }
 }
 
-fn load_model(load: &Load) -> Result<Model, Failure> {
-    match load_fault() {
-        Some(failure) => Err(failure),
-        None => Model::load(load),
+/// Encodes a batch, or fails on purpose.
+fn encode_batch(
+    encoder: &mut EncoderModel,
+    batch: &EncoderBatch,
+    budget: Option<usize>,
+    tell: &mut dyn FnMut(EncoderEvent),
+) -> Result<(), Failure> {
+    #[cfg(feature = "failpoints")]
+    if let Some(done) = super::fault::encode(encoder, batch, budget, tell) {
+        return done;
     }
+    encoder.encode(batch, budget, tell)
+}
+
+/// Says how a batch of `size` ended.
+fn end_batch(
+    mut outbox: Outbox<'_>,
+    epoch: u64,
+    size: usize,
+    result: Result<(), Failure>,
+) -> io::Result<()> {
+    outbox.add(&match result {
+        Ok(()) => Reply::BatchDone { epoch },
+        Err(failure) => {
+            tracing::error!(
+                "a batch of {size} failed ({}): {}",
+                failure.class,
+                failure.message
+            );
+            Reply::BatchFailed { epoch, failure }
+        }
+    })?;
+    outbox.flush()
 }
 
 /// What goes wrong on purpose, as `oom`, or `oom@LANE` on one device only.

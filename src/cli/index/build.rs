@@ -1,4 +1,4 @@
-use super::{Where, here, wrong};
+use super::{Where, here};
 use crate::{
     cli::{
         CliError, ExitStatus,

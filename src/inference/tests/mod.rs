@@ -105,6 +105,7 @@ fn family_files(name: &str) -> Option<ModelFiles> {
         tokenizer_config: None,
         chat_template: None,
         generation_config: None,
+        sentence: hub::SentenceFiles::default(),
         weights: hub::WeightFiles::Safetensors(vec![root.join(name).join("model.safetensors")]),
         revision: None,
     })
