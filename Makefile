@@ -4,7 +4,7 @@ FEATURES ?= failpoints
 RUN := $(CARGO) run --release --quiet --
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-pure test-faults test-web test-slurm fuzz lint bench bench-engine bench-server fixtures fixtures-minilm run-comprehensive \
+.PHONY: help quickstart test test-pure test-faults test-retrieval test-web test-slurm fuzz lint bench bench-engine bench-server fixtures fixtures-minilm run-comprehensive \
 	run-comprehensive-safe resume-comprehensive health evaluate compare report install man schema clean
 
 help: ## Show this list
@@ -21,6 +21,9 @@ test-pure: ## Build and test the rooms without candle, tantivy and SQLite, in se
 
 test-faults: ## The longer fault suite: a hundred kills of the supervisor
 	RAGICAMP_KILLS=100 $(CARGO) test --features $(FEATURES) --test faults -- --nocapture
+
+test-retrieval: fixtures-minilm ## Dense and hybrid search with MiniLM against published figures; minutes
+	RAGICAMP_RETRIEVAL=1 $(CARGO) test --features $(FEATURES) --test retrieval -- --nocapture
 
 test-web: ## The panel in headless Chromium, and the API against its description (installs chromium)
 	tests/web/run

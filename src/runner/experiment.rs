@@ -6,6 +6,7 @@ use super::{
     lessons::Lessons,
     listener::Ears,
     message::Message,
+    questions::{changed_question, stored_questions},
     report::ExperimentReport,
     resources::Resources,
     retrieval::Shelf,
@@ -19,7 +20,6 @@ use crate::{
         ArtifactError, Durability, ErrorLog, ExperimentDir, Journal, Lease, Metadata,
         QuestionsFile, Results, State,
     },
-    datasets::Dataset,
     domain::{
         Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Passage, Phase,
         Prediction, Question, RunSettings,
@@ -670,38 +670,6 @@ pub fn about(spec: &ExperimentSpec) -> Map<String, Value> {
         ),
         ("top_k".to_owned(), json!(spec.top_k)),
     ])
-}
-
-fn stored_questions(dir: &ExperimentDir) -> Result<Option<QuestionsFile>, ArtifactError> {
-    match dir.questions() {
-        Err(ArtifactError::Malformed { .. }) => Ok(None),
-        stored => stored,
-    }
-}
-
-/// Says which question the dataset asks otherwise than before, if one.
-pub fn changed_question(
-    dir: &ExperimentDir,
-    dataset: &Dataset,
-) -> Result<Option<String>, ArtifactError> {
-    let Some(stored) = stored_questions(dir)? else {
-        return Ok(None);
-    };
-    let differs = stored
-        .questions
-        .iter()
-        .zip(&dataset.questions)
-        .find(|(old, new)| old.question != new.question || old.expected != new.expected);
-    Ok(differs.map(|(old, new)| {
-        format!(
-            "{} has changed since this experiment began: question {} was {:?} and is {:?}; \
-             restore the file, or start over with --force",
-            dataset.source.display(),
-            old.idx,
-            old.question,
-            new.question
-        )
-    }))
 }
 
 fn records(questions: &[Question], best: &BTreeMap<usize, Prediction>) -> Vec<Prediction> {

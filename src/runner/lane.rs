@@ -1,11 +1,12 @@
 use super::{
     devices::LaneDevice,
-    experiment::{ExperimentRun, Verdict, changed_question},
+    experiment::{ExperimentRun, Verdict},
     generation::failure_of,
     judge::Judge,
     listener::Ears,
     message::Message,
     plan::{Action, look},
+    questions::changed_question,
     report::ExperimentReport,
     resources::Resources,
     schedule::{Seen, Turn},

@@ -24,6 +24,7 @@ mod memory;
 mod message;
 mod options;
 mod plan;
+mod questions;
 mod report;
 mod rescoring;
 mod resources;

@@ -92,10 +92,19 @@ fn the_children_of_an_interrupted_build_stay_with_their_parents() {
     let mut encoders = Fake::new();
     let (index, _) = place.open_with(&spec, &mut encoders).unwrap();
     assert_eq!(encoders.embedded, 800 - 512);
-    for number in [10, 255, 256, 257, 399] {
-        let found = find(&index, &format!("beta{number} is there"), 1);
-        assert_eq!(found[0].id, format!("p{number}"));
+    // Words may share a place in the fake's vectors, so that not every text is
+    // found first; what is found is what a build in one go finds.
+    let whole = Place::new(&corpus);
+    let (whole, _) = whole.open_with(&spec, &mut Fake::new()).unwrap();
+    for number in 0..400 {
+        let query = format!("beta{number} is there");
+        let ids = |index: &Index| -> Vec<String> {
+            let found = find(index, &query, 3);
+            found.into_iter().map(|passage| passage.id).collect()
+        };
+        assert_eq!(ids(&index), ids(&whole), "{query}");
     }
+    assert_eq!(find(&index, "beta10 is there", 1)[0].id, "p10");
 }
 
 #[test]
