@@ -81,7 +81,7 @@ fn asked(seen: &Seen) -> usize {
 }
 
 fn even_is_correct(seen: &Seen) -> Says {
-    Says::answer(if asked(seen) % 2 == 0 {
+    Says::answer(if asked(seen).is_multiple_of(2) {
         "CORRECT"
     } else {
         "incorrect"

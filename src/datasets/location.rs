@@ -151,7 +151,7 @@ pub(super) fn find(spec: &DatasetSpec, search: &SearchPaths) -> Result<Found, Da
         Err(reason) => Err(DatasetError::NotHere {
             name: spec.name.clone(),
             place: place_for_a_copy(spec, search),
-            reason,
+            reason: Box::new(reason),
         }),
     }
 }
@@ -171,7 +171,7 @@ pub(super) fn fetch(
                 Err(reason) => Err(DatasetError::NotHere {
                     name,
                     place,
-                    reason,
+                    reason: Box::new(reason),
                 }),
             }
         }

@@ -62,7 +62,7 @@ pub enum DatasetError {
         /// Where a copy would be found.
         place: PathBuf,
         /// What is missing, and how to get it.
-        reason: HubError,
+        reason: Box<HubError>,
     },
     /// A Parquet file can not be read.
     #[error("dataset '{name}': {source}")]

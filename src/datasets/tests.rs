@@ -5,6 +5,7 @@ use crate::domain::FieldMap;
 use serde_json::{Value, json};
 use std::{fs, path::Path};
 
+#[allow(clippy::duplicate_mod, reason = "Each test module stands for itself.")]
 #[path = "../../tests/support/parquet_table.rs"]
 mod parquet_table;
 use parquet_table::write_parquet;
@@ -164,6 +165,7 @@ const TEXTS: &str = "(LIST) { repeated group list { optional binary element (STR
 
 /// The published schemas, each with a row of its kind, and what it is to come to:
 /// question, answers, id, supporting.
+#[allow(clippy::type_complexity, reason = "A table is read where it stands.")]
 fn published() -> Vec<(
     &'static str,
     String,

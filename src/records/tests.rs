@@ -4,6 +4,7 @@ use super::*;
 use serde_json::{Map, Value, json};
 use std::{fs, path::Path};
 
+#[allow(clippy::duplicate_mod, reason = "Each test module stands for itself.")]
 #[path = "../../tests/support/parquet_table.rs"]
 mod parquet_table;
 use parquet_table::write_parquet;

@@ -91,6 +91,9 @@ fn unfinished(state: Option<&State>) -> Option<String> {
     }
 }
 
+/// The best record of every question.
+type Records = BTreeMap<usize, Prediction>;
+
 /// One experiment, held.
 struct Rescoring<'a> {
     dir: &'a ExperimentDir,
@@ -151,7 +154,7 @@ impl Rescoring<'_> {
 
     /// The best record of every question, with the scores it has, and the
     /// aggregates.
-    fn answers(&self) -> Result<(BTreeMap<usize, Prediction>, Map<String, Value>), ArtifactError> {
+    fn answers(&self) -> Result<(Records, Map<String, Value>), ArtifactError> {
         let mut best = self.dir.records()?.best;
         let file = match self.dir.predictions() {
             Ok(file) => file,

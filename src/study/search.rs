@@ -43,7 +43,7 @@ impl Search {
             .filter(|spec| self.cells.contains(&spec.name))
             .collect();
         let is_tried = |spec: &&ExperimentSpec| tried.contains(spec.name.as_str());
-        if cells.iter().copied().filter(|spec| is_tried(&spec)).count() >= self.number {
+        if cells.iter().copied().filter(|spec| is_tried(spec)).count() >= self.number {
             return None;
         }
         let (good, bad) = split(&cells, scores);

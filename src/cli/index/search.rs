@@ -60,7 +60,7 @@ pub fn run(args: &SearchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
         let title = passage.title.as_deref().unwrap_or("");
         say(
             out,
-            &format!(
+            format!(
                 "{}. {:.4}  {}  {title}",
                 rank + 1,
                 passage.score,

@@ -8,6 +8,7 @@ mod resuming;
 mod shelving;
 mod words;
 
+#[allow(clippy::duplicate_mod, reason = "Each test module stands for itself.")]
 #[path = "../../../tests/support/parquet_table.rs"]
 mod parquet_table;
 
