@@ -248,7 +248,7 @@ impl Look<'_> {
                     continue;
                 }
                 self.verification.scores += 1;
-                if kept != computed {
+                if !agree(kept, computed) {
                     self.find(format!(
                         "{name} of question {idx} is {}, and its answer gives {}",
                         shown(kept),
@@ -258,7 +258,7 @@ impl Look<'_> {
             }
         }
         for (name, computed) in &evaluation.aggregate {
-            if aggregate.get(name) != Some(computed) {
+            if !agree(aggregate.get(name), Some(computed)) {
                 self.find(format!(
                     "{name} of predictions.json is {}, and its answers give {computed}",
                     shown(aggregate.get(name))
@@ -313,6 +313,27 @@ fn is_recomputable(name: &str, is_complete: bool) -> bool {
             .is_some_and(|metric| metric.availability == metrics::Availability::Available)
 }
 
+/// Whether two scores are the same. The last digit of a number does not count:
+/// reading JSON may round it.
+fn agree(left: Option<&Value>, right: Option<&Value>) -> bool {
+    match (left, right) {
+        (Some(Value::Number(left)), Some(Value::Number(right))) => {
+            let (left, right) = (left.as_f64(), right.as_f64());
+            left.zip(right).is_some_and(|(left, right)| {
+                (left - right).abs() <= 1e-12 * left.abs().max(right.abs())
+            })
+        }
+        (Some(Value::Array(left)), Some(Value::Array(right))) => {
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|(left, right)| agree(Some(left), Some(right)))
+        }
+        (left, right) => left == right,
+    }
+}
+
 fn by_idx(questions: &[Question]) -> BTreeMap<usize, &Question> {
     questions
         .iter()
@@ -326,4 +347,24 @@ fn by_key(map: &Map<String, Value>) -> BTreeMap<&String, &Value> {
 
 fn shown(value: Option<&Value>) -> String {
     value.map_or_else(|| "missing".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn scores_agree_but_for_their_last_digit() {
+        let same = |left: Value, right: Value| agree(Some(&left), Some(&right));
+        assert!(same(json!(0.9166666666666664), json!(0.9166666666666665)));
+        assert!(same(
+            json!([0.969875, 1.0]),
+            json!([0.9698749999999999, 1.0])
+        ));
+        assert!(!same(json!(0.9166), json!(0.9167)));
+        assert!(!same(json!([0.5]), json!([0.5, 0.5])));
+        assert!(!same(json!(null), json!(0.0)));
+        assert!(!agree(None, Some(&json!(0.0))) && agree(None, None));
+    }
 }
