@@ -31,7 +31,7 @@ test-web: ## The panel in headless Chromium, and the API against its description
 test-slurm: ## A study on a real Slurm of two nodes, and the Kubernetes manifest (installs slurm; needs root)
 	tests/slurm/run
 
-fuzz: ## Feed every reader of foreign bytes what nobody wrote; EACH=600 seconds per target
+fuzz: ## Feed logs, studies and artifacts that nobody wrote to their readers; EACH=600 seconds per target
 	EACH=$(or $(EACH),60) fuzz/run
 
 lint: ## Formatting, clippy and documentation, warnings denied

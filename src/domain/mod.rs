@@ -27,4 +27,4 @@ pub use generation::{
 };
 pub use prediction::{Outcome, Prediction};
 pub use question::Question;
-pub use retrieval::{Embedder, Encoders, PairScorer, Passage, Retrieved, Retriever, TextRole};
+pub use retrieval::{Embedder, Encoders, PairScorer, Passage, Retrieved, TextRole};

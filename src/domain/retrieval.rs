@@ -25,16 +25,6 @@ pub struct Passage {
     pub score: f64,
 }
 
-/// Finds passages for a question.
-pub trait Retriever: Send {
-    /// The `top_k` best passages, best first; ties broken by id so that the
-    /// order never depends on the machine.
-    ///
-    /// # Errors
-    /// When the index can not be read.
-    fn retrieve(&self, query: &str, top_k: usize) -> Result<Vec<Passage>, Failure>;
-}
-
 /// What a text is to an embedding model. Some were trained with a prefix of
 /// its own for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -93,6 +93,10 @@ impl From<IndexError> for Failure {
 }
 
 /// An error of the system, with the file that it is about.
+#[cfg_attr(
+    not(feature = "index"),
+    allow(dead_code, reason = "Builds without indexes have no caller.")
+)]
 pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> IndexError + '_ {
     |source| IndexError::Io {
         path: path.to_owned(),
@@ -101,6 +105,10 @@ pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> IndexError + '_
 }
 
 /// What is wrong with an index, in the engine's words.
+#[cfg_attr(
+    not(feature = "index"),
+    allow(dead_code, reason = "Builds without indexes have no caller.")
+)]
 pub(super) fn broken(path: &Path, message: impl Into<String>) -> IndexError {
     IndexError::Engine {
         path: path.to_owned(),

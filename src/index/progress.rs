@@ -61,6 +61,10 @@ pub enum BuildProgress {
 pub type Tell<'a> = dyn FnMut(BuildProgress) -> ControlFlow<()> + 'a;
 
 /// Tells, and stops where that is wanted.
+#[cfg_attr(
+    not(feature = "index"),
+    allow(dead_code, reason = "Builds without indexes have no caller.")
+)]
 pub(super) fn report(tell: &mut Tell<'_>, progress: BuildProgress) -> Result<(), IndexError> {
     match tell(progress) {
         ControlFlow::Continue(()) => Ok(()),

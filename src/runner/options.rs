@@ -27,6 +27,6 @@ pub struct RunOptions {
     /// Directories against which relative paths of the study are resolved,
     /// in this order.
     pub bases: Vec<PathBuf>,
-    /// Where indexes are kept.
+    /// Where indexes, quantised weights and judges' answers are kept.
     pub cache: PathBuf,
 }
