@@ -160,7 +160,7 @@ pub fn run(args: &GenerateArgs, out: &mut dyn Write) -> Result<ExitStatus, CliEr
     batches::complete(&mut engine, tokens, &settings, ceiling, &mut |outcome| {
         output.take(outcome)
     })?;
-    let status = output.finish(loaded, start.elapsed())?;
+    let status = output.finish(loaded, start.elapsed(), engine.stats())?;
     Ok(status)
 }
 

@@ -41,6 +41,12 @@ impl<'a> Blocks<'a> {
         self.inputs
     }
 
+    /// All blocks, row by row.
+    #[cfg(feature = "cuda")]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// How many rows.
     pub fn rows(&self) -> usize {
         self.bytes.len() / self.row_bytes()

@@ -48,7 +48,7 @@ fn device_class(error: &Error) -> Option<FailureClass> {
                 driver_class(code.0)
             }
             Some(CudaError::Cublas(status)) => cublas_class(status.0),
-            Some(CudaError::Curand(_) | CudaError::Compiler(_)) => FailureClass::Transient,
+            Some(CudaError::Curand(_)) => FailureClass::Transient,
             Some(_) => FailureClass::Permanent,
             // cudarc's own error, where candle passed it on as it was.
             None => match cuda.downcast_ref::<cudarc::driver::DriverError>() {

@@ -13,6 +13,9 @@ use super::{
 use candle_core::{DType, Device, Result, Tensor};
 use std::sync::Arc;
 
+#[cfg(feature = "cuda")]
+use super::cuda::RaggedCache;
+
 /// The embedding table.
 pub(super) enum Embedding {
     /// `[vocab, hidden]` on the device.
@@ -42,6 +45,8 @@ pub(super) struct Layer {
 pub(super) enum Cache {
     Host(HostCache),
     Device(DeviceCache),
+    #[cfg(feature = "cuda")]
+    Ragged(RaggedCache),
 }
 
 /// A decoder-only transformer over ragged packs of tokens.
@@ -91,6 +96,8 @@ impl Decoder {
                 Ok(())
             }
             Cache::Device(cache) => cache.begin(capacities),
+            #[cfg(feature = "cuda")]
+            Cache::Ragged(cache) => cache.begin(capacities),
         }
     }
 
@@ -99,6 +106,8 @@ impl Decoder {
         match &self.cache {
             Cache::Host(cache) => cache.bytes(capacities),
             Cache::Device(cache) => cache.bytes(capacities),
+            #[cfg(feature = "cuda")]
+            Cache::Ragged(cache) => cache.bytes(capacities),
         }
     }
 
@@ -114,6 +123,8 @@ impl Decoder {
                 Ok(None)
             }
             Cache::Device(cache) => cache.release(slot).map(Some),
+            #[cfg(feature = "cuda")]
+            Cache::Ragged(_) => Ok(None),
         }
     }
 
@@ -127,6 +138,8 @@ impl Decoder {
                 true
             }
             Cache::Device(_) => false,
+            #[cfg(feature = "cuda")]
+            Cache::Ragged(cache) => cache.keep(slot),
         }
     }
 
@@ -135,6 +148,8 @@ impl Decoder {
         match &mut self.cache {
             Cache::Host(cache) => cache.forget(),
             Cache::Device(_) => {}
+            #[cfg(feature = "cuda")]
+            Cache::Ragged(cache) => cache.forget(),
         }
     }
 
@@ -143,6 +158,8 @@ impl Decoder {
         match &mut self.cache {
             Cache::Host(cache) => cache.begin(&[]),
             Cache::Device(cache) => cache.clear(),
+            #[cfg(feature = "cuda")]
+            Cache::Ragged(cache) => cache.clear(),
         }
     }
 
@@ -163,8 +180,14 @@ impl Decoder {
                 (half_of(config), cos, sin)
             })
             .collect();
+        #[cfg(feature = "cuda")]
+        if let Some(cache) = self.ragged() {
+            return match self.forward_fused(cache, pack, &ropes)? {
+                Some(normed) => self.logits(&normed).map(Some),
+                None => Ok(None),
+            };
+        }
         let rope_tensors = match &self.cache {
-            Cache::Host(_) => Vec::new(),
             Cache::Device(_) => ropes
                 .iter()
                 .map(|(half, cos, sin)| {
@@ -175,6 +198,7 @@ impl Decoder {
                     Ok((tensor(cos)?, tensor(sin)?))
                 })
                 .collect::<Result<Vec<_>>>()?,
+            _ => Vec::new(),
         };
         let mut x = self.embed(&pack.tokens)?;
         let wanted = Tensor::from_slice(&pack.wanted, pack.wanted.len(), &self.device)?;
@@ -225,6 +249,8 @@ impl Decoder {
                     };
                     cache.attend(&qkv, pack, &what)?
                 }
+                #[cfg(feature = "cuda")]
+                Cache::Ragged(_) => candle_core::bail!("the fused pass was left out"),
             };
             let attended = if index == last {
                 // Beyond the last layer's keys only wanted rows matter.
@@ -248,18 +274,22 @@ impl Decoder {
             }
             x = self.add(&x, added)?;
         }
-        let logits = self.head.forward(&self.normed(&x, &self.norm)?)?;
-        let mut logits = logits.to_dtype(DType::F32)?;
+        self.logits(&self.normed(&x, &self.norm)?).map(Some)
+    }
+
+    /// The logits `[rows, vocab]` of normed states `[rows, hidden]`.
+    fn logits(&self, normed: &Tensor) -> Result<Tensor> {
+        let mut logits = self.head.forward(normed)?.to_dtype(DType::F32)?;
         if self.config.logit_scale != 1.0 {
             logits = (logits * self.config.logit_scale)?;
         }
         if let Some(cap) = self.config.logit_softcap {
             logits = ((logits / cap)?.tanh()? * cap)?;
         }
-        Ok(Some(logits))
+        Ok(logits)
     }
 
-    fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
+    pub(super) fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
         let hidden = self.config.hidden;
         let x = match &self.embedding {
             Embedding::Table(table) => {
@@ -285,7 +315,7 @@ impl Decoder {
         }
     }
 
-    fn normed(&self, x: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    pub(super) fn normed(&self, x: &Tensor, weights: &Tensor) -> Result<Tensor> {
         candle_nn::ops::rms_norm(&x.contiguous()?, weights, self.config.norm_eps as f32)
     }
 

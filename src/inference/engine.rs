@@ -29,6 +29,7 @@ use std::{
     cmp::Reverse,
     collections::{HashMap, VecDeque},
     num::NonZeroUsize,
+    time::{Duration, Instant},
 };
 
 /// What an engine has done since it was loaded.
@@ -44,6 +45,10 @@ pub struct EngineStats {
     pub shared_tokens: usize,
     /// Answer tokens computed.
     pub answer_tokens: usize,
+    /// Time until all prompts were read.
+    pub prefill_time: Duration,
+    /// Time that the answers took from then on.
+    pub decode_time: Duration,
 }
 
 /// A loaded model.
@@ -339,6 +344,7 @@ impl Engine {
         settings: &GenerationSettings,
         tell: &mut Tell<'_>,
     ) -> Result<(), Failure> {
+        let started = Instant::now();
         self.begin(&mut waiting)?;
         let mut running: Vec<Sequence> = Vec::new();
         // Any prompt will do for what the next batch shares with this one.
@@ -367,6 +373,8 @@ impl Engine {
         }
         // Until now others could begin with what a finished one left.
         self.release(freed, running.iter_mut(), &mut keep)?;
+        let read = Instant::now();
+        self.stats.prefill_time += read - started;
         while !running.is_empty() {
             running.sort_by_key(|sequence| sequence.slot);
             let mut pack = Pack::default();
@@ -387,6 +395,7 @@ impl Engine {
                 tokens: pack.rows(),
             });
         }
+        self.stats.decode_time += read.elapsed();
         Ok(())
     }
 

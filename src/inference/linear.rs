@@ -14,6 +14,9 @@ use candle_core::{
 use rayon::prelude::*;
 use std::{ops::Range, sync::Arc};
 
+#[cfg(feature = "cuda")]
+use super::cuda::TileMatrix;
+
 /// What the weights of a linear layer became in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
@@ -39,8 +42,32 @@ enum Store {
     /// know, by candle's: the outputs in parts, one below the other; inputs
     /// are padded with zeros to this width.
     Quantized { parts: Vec<QMatMul>, width: usize },
+    /// Q8_0 or Q4_K on a GPU, by kernels of our own.
+    #[cfg(feature = "cuda")]
+    Tiles(TileMatrix),
     /// Layers that are stored in different ways, one below the other.
     Joined(Vec<Linear>),
+}
+
+/// Where the weights of a linear layer are to be kept.
+#[derive(Clone)]
+pub struct Place {
+    /// The device.
+    pub device: Device,
+    /// Our own kernels for it, where it is a GPU that they fit.
+    #[cfg(feature = "cuda")]
+    pub kernels: Option<Arc<super::cuda::Kernels>>,
+}
+
+impl Place {
+    /// A device by candle's kernels.
+    pub const fn plain(device: Device) -> Self {
+        Self {
+            device,
+            #[cfg(feature = "cuda")]
+            kernels: None,
+        }
+    }
 }
 
 /// How the weights of a linear layer are to be kept.
@@ -93,13 +120,13 @@ impl Linear {
         rows: Vec<Rows<'_>>,
         bias: Option<Tensor>,
         precision: Precision,
-        device: &Device,
+        place: &Place,
     ) -> Result<Self> {
         let mut layers = rows
             .into_iter()
             .map(|rows| match rows {
-                Rows::Floats(weights) => Self::new(&weights, None, precision, device),
-                Rows::Blocks(blocks) => Self::of_blocks(blocks, device),
+                Rows::Floats(weights) => Self::new(&weights, None, precision, place),
+                Rows::Blocks(blocks) => Self::of_blocks(blocks, place),
             })
             .collect::<Result<Vec<_>>>()?;
         if layers.len() == 1
@@ -122,7 +149,8 @@ impl Linear {
     }
 
     /// Takes quantised rows to `device` as they are.
-    fn of_blocks(blocks: Blocks<'_>, device: &Device) -> Result<Self> {
+    fn of_blocks(blocks: Blocks<'_>, place: &Place) -> Result<Self> {
+        let device = &place.device;
         if device.is_cpu()
             && let Some(kind) = BlockKind::of(blocks.kind())
         {
@@ -130,6 +158,12 @@ impl Linear {
             return Ok(Self::of_matrix(Arc::new(matrix), None));
         }
         let (outputs, inputs, kind) = (blocks.rows(), blocks.inputs(), blocks.kind());
+        #[cfg(feature = "cuda")]
+        if let Some(kernels) = &place.kernels
+            && let Some(layer) = Self::tiled(kernels, kind, outputs, inputs, blocks.bytes(), device)?
+        {
+            return Ok(layer);
+        }
         let width = four_bit_width(inputs).unwrap_or(inputs);
         let blocks = blocks.padded(width);
         let mut bytes = 0;
@@ -171,8 +205,9 @@ impl Linear {
         weights: &Tensor,
         bias: Option<Tensor>,
         precision: Precision,
-        device: &Device,
+        place: &Place,
     ) -> Result<Self> {
+        let device = &place.device;
         let (outputs, inputs) = weights.dims2()?;
         let count = outputs * inputs;
         let (store, kind, bytes) = match precision {
@@ -202,6 +237,26 @@ impl Linear {
                     let matrix = BlockMatrix::quantize(kind, weights)?;
                     return Ok(Self::of_matrix(Arc::new(matrix), bias));
                 }
+                #[cfg(feature = "cuda")]
+                if let Some(kernels) = &place.kernels
+                    && TileMatrix::fits(kind.ggml(), outputs, padded(inputs, kind))
+                {
+                    let width = padded(inputs, kind);
+                    let blocks = QTensor::quantize(&widened(weights, width)?, kind.ggml())?;
+                    let tiled =
+                        Self::tiled(kernels, kind.ggml(), outputs, width, &blocks.data()?, device)?;
+                    if let Some(layer) = tiled {
+                        let stored = Stored {
+                            weights: count,
+                            ..layer.stored
+                        };
+                        return Ok(Self {
+                            bias,
+                            stored,
+                            ..layer
+                        });
+                    }
+                }
                 quantized(weights, kind.ggml(), device)?
             }
         };
@@ -214,6 +269,35 @@ impl Linear {
                 bytes,
             },
         })
+    }
+
+    /// A layer of tiles on a GPU, where the blocks fit.
+    #[cfg(feature = "cuda")]
+    fn tiled(
+        kernels: &Arc<super::cuda::Kernels>,
+        kind: GgmlDType,
+        outputs: usize,
+        inputs: usize,
+        bytes: &[u8],
+        device: &Device,
+    ) -> Result<Option<Self>> {
+        let kernels = Arc::clone(kernels);
+        let matrix = TileMatrix::new(kernels, kind, outputs, inputs, bytes, device)?;
+        Ok(matrix.map(|matrix| Self {
+            bias: None,
+            stored: Stored {
+                kind: kind_name(kind).to_owned(),
+                weights: outputs * inputs,
+                bytes: matrix.bytes(),
+            },
+            store: Store::Tiles(matrix),
+        }))
+    }
+
+    /// What is added to the product, `[outputs]`.
+    #[cfg(feature = "cuda")]
+    pub const fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
     }
 
     /// What the weights became.
@@ -242,7 +326,7 @@ impl Linear {
     /// # Errors
     /// When the device fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = match &self.store {
+        match &self.store {
             Store::Packed(packed) => {
                 let (rows, _) = x.dims2()?;
                 let mut y = host::with_f32(x, |x| Ok(packed.multiply(x)))?;
@@ -254,14 +338,34 @@ impl Linear {
                         Ok(())
                     })?;
                 }
-                return Tensor::from_vec(y, (rows, packed.outputs()), x.device());
+                Tensor::from_vec(y, (rows, packed.outputs()), x.device())
             }
             Store::Half(matrix) => {
-                return self.multiply(x, matrix.outputs(), |x, bias| matrix.multiply(x, bias));
+                self.multiply(x, matrix.outputs(), |x, bias| matrix.multiply(x, bias))
             }
             Store::Blocks(matrix) => {
-                return self.multiply(x, matrix.outputs(), |x, bias| matrix.multiply(x, bias));
+                self.multiply(x, matrix.outputs(), |x, bias| matrix.multiply(x, bias))
             }
+            _ => {
+                let y = self.product(x)?;
+                match &self.bias {
+                    Some(bias) => y.broadcast_add(bias),
+                    None => Ok(y),
+                }
+            }
+        }
+    }
+
+    /// The product alone, by the device's kernels.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn product(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(match &self.store {
+            // These add the bias as they multiply.
+            Store::Packed(_) | Store::Half(_) | Store::Blocks(_) => self.forward(x)?,
+            #[cfg(feature = "cuda")]
+            Store::Tiles(matrix) => matrix.multiply(x)?,
             Store::Dense(weights) => x.matmul(&weights.t()?)?,
             Store::Joined(layers) => {
                 let results = layers
@@ -288,11 +392,7 @@ impl Linear {
                     }
                 }
             }
-        };
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
-        }
+        })
     }
 
     /// A product on the CPU, with the bias.
@@ -322,6 +422,28 @@ const fn four_bit_width(inputs: usize) -> Option<usize> {
     }
 }
 
+/// The width of rows of `inputs` weights as whole blocks.
+#[cfg(feature = "cuda")]
+fn padded(inputs: usize, kind: BlockKind) -> usize {
+    match kind {
+        BlockKind::Q4K => four_bit_width(inputs).unwrap_or(inputs),
+        _ => inputs.next_multiple_of(32),
+    }
+}
+
+/// Weights in f32, with zeros up to a width.
+fn widened(weights: &Tensor, width: usize) -> Result<Tensor> {
+    let weights = weights.to_dtype(DType::F32)?;
+    let inputs = weights.dim(1)?;
+    let weights = if width == inputs {
+        weights
+    } else {
+        weights.pad_with_zeros(1, 0, width - inputs)?
+    };
+    // Quantising takes all values behind a tensor, so a view is copied.
+    weights.force_contiguous()
+}
+
 /// Floats as blocks on a GPU.
 fn quantized(
     weights: &Tensor,
@@ -331,14 +453,7 @@ fn quantized(
     let (_, inputs) = weights.dims2()?;
     // Q8_0 has blocks of 32, but the fast kernels want multiples of 256.
     let width = four_bit_width(inputs).unwrap_or(inputs.next_multiple_of(32));
-    let weights = weights.to_dtype(DType::F32)?;
-    let weights = if width == inputs {
-        weights
-    } else {
-        weights.pad_with_zeros(1, 0, width - inputs)?
-    };
-    // Quantising takes all values behind a tensor, so a view is copied.
-    let weights = weights.force_contiguous()?;
+    let weights = widened(weights, width)?;
     let tensor = QTensor::quantize_onto(&weights, kind, device)?;
     let bytes = tensor.storage_size_in_bytes();
     let parts = vec![QMatMul::from_arc(Arc::new(tensor))?];

@@ -5,7 +5,7 @@ use super::{
     config::ModelConfig,
     decoder::{Cache, Decoder, Embedding, Layer},
     gguf::kind_name,
-    linear::{Linear, Precision, Stored, float_name},
+    linear::{Linear, Place, Precision, Stored, float_name},
     rope::RopeTable,
     weight_cache::WeightCache,
     weights::Weights,
@@ -38,11 +38,19 @@ impl Decoder {
         device: &Device,
         cache: Option<WeightCache>,
     ) -> Result<Self, Failure> {
+        let heads = Heads {
+            queries: config.heads,
+            keys: config.kv_heads,
+            dim: config.head_dim,
+        };
+        let place = place(&config, heads, layout, device)
+            .map_err(|error| classify::at_load("the kernels", &error))?;
         let loader = Loader {
             config: &config,
             weights,
             layout,
             device,
+            place: &place,
             cache: cache.filter(|_| device.is_cpu()),
         };
         let prefix = config.prefix;
@@ -141,21 +149,7 @@ impl Decoder {
             .map(RopeTable::new)
             .collect::<Result<Vec<_>, String>>()
             .map_err(|message| Failure::new(FailureClass::Permanent, message))?;
-        let heads = Heads {
-            queries: config.heads,
-            keys: config.kv_heads,
-            dim: config.head_dim,
-        };
-        let cache = if device.is_cpu() && !layout.tensor_attention {
-            Cache::Host(HostCache::new(heads, config.layers.len()))
-        } else {
-            Cache::Device(DeviceCache::new(
-                heads,
-                config.layers.len(),
-                layout.compute,
-                device.clone(),
-            ))
-        };
+        let cache = cache_of(&place, heads, &config, layout);
         Ok(Self {
             config,
             device: device.clone(),
@@ -171,12 +165,58 @@ impl Decoder {
     }
 }
 
+/// A device with the kernels that we have for it.
+#[cfg(feature = "cuda")]
+fn place(
+    config: &ModelConfig,
+    heads: Heads,
+    layout: Layout,
+    device: &Device,
+) -> candle_core::Result<Place> {
+    use super::cuda::Kernels;
+    let kernels = match device {
+        Device::Cuda(cuda)
+            if !layout.tensor_attention
+                && Kernels::fit(heads, layout.compute, config.hidden, config.intermediate) =>
+        {
+            Some(Kernels::new(cuda, heads, layout.compute)?)
+        }
+        _ => None,
+    };
+    Ok(Place {
+        kernels,
+        ..Place::plain(device.clone())
+    })
+}
+
+/// A device by candle's kernels.
+#[cfg(not(feature = "cuda"))]
+fn place(_: &ModelConfig, _: Heads, _: Layout, device: &Device) -> candle_core::Result<Place> {
+    Ok(Place::plain(device.clone()))
+}
+
+/// The cache that the attention of this place wants.
+fn cache_of(place: &Place, heads: Heads, config: &ModelConfig, layout: Layout) -> Cache {
+    let layers = config.layers.len();
+    #[cfg(feature = "cuda")]
+    if let Some(kernels) = &place.kernels {
+        let (kernels, device) = (std::sync::Arc::clone(kernels), place.device.clone());
+        return Cache::Ragged(super::cuda::RaggedCache::new(kernels, layers, device));
+    }
+    if place.device.is_cpu() && !layout.tensor_attention {
+        return Cache::Host(HostCache::new(heads, layers));
+    }
+    let device = place.device.clone();
+    Cache::Device(DeviceCache::new(heads, layers, layout.compute, device))
+}
+
 /// Turns tensors into layers.
 struct Loader<'a> {
     config: &'a ModelConfig,
     weights: &'a Weights,
     layout: Layout,
     device: &'a Device,
+    place: &'a Place,
     cache: Option<WeightCache>,
 }
 
@@ -286,7 +326,7 @@ impl Loader<'_> {
         let label = parts.first().map_or("", |(name, _)| name.as_str());
         let make = |bias| {
             let rows = self.weights.rows(parts, inputs)?;
-            let made = Linear::of_rows(rows, bias, self.layout.precision, self.device)
+            let made = Linear::of_rows(rows, bias, self.layout.precision, self.place)
                 .map_err(|error| self.failure(label, &error))?;
             self.weights.forget(parts);
             Ok(made)

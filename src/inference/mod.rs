@@ -18,6 +18,7 @@ mod attention_kernel;
 mod blocks;
 mod classify;
 mod config;
+mod cuda;
 mod decoder;
 mod device;
 mod encoder;

@@ -153,7 +153,8 @@ impl App {
         self.renew(directory)
     }
 
-    fn renew(&self, directory: &Path) -> Result<Arc<StudyHealth>, Problem> {
+    /// How the study in `directory` stands now.
+    pub fn renew(&self, directory: &Path) -> Result<Arc<StudyHealth>, Problem> {
         let begun = Instant::now();
         let health = Arc::new(artifacts::scan(directory, false).map_err(Problem::internal)?);
         let took = begun.elapsed();

@@ -3,7 +3,7 @@ use super::{
     jobs::{JobLog, JobRow},
     problem::Problem,
 };
-use crate::artifacts::{self, ExperimentDir};
+use crate::artifacts::{self, ExperimentDir, StudyHealth};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -105,13 +105,18 @@ impl Place {
         study: &Path,
         name: &str,
     ) -> Result<Option<PathBuf>, Problem> {
-        let health = app.look(study)?;
-        Ok(health
-            .experiments
-            .iter()
-            .find(|health| health.name == name)
-            .map(|health| health.path.clone())
-            .filter(|path| self.holds(path) && ExperimentDir::new(path).exists()))
+        let known = |health: &StudyHealth| {
+            let mut all = health.experiments.iter();
+            all.find(|health| health.name == name)
+                .map(|health| health.path.clone())
+        };
+        let mut path = known(&*app.look(study)?);
+        // Younger than the last look.
+        let is_plain = Path::new(name).file_name() == Some(name.as_ref());
+        if path.is_none() && is_plain && ExperimentDir::new(study.join(name)).exists() {
+            path = known(&*app.renew(study)?);
+        }
+        Ok(path.filter(|path| self.holds(path) && ExperimentDir::new(path).exists()))
     }
 
     /// An experiment; or a training job with a `logs/job_{id}.log` in the root

@@ -200,7 +200,9 @@ def test_markup_in_logs_questions_and_answers_stays_text(page):
 def test_a_run_is_seen_live(page, server):
     path = study(server.root, "live", 4000, batch=1)
     expect(page.locator("#live")).to_have_text("live")
-    runs = subprocess.Popen([BINARY, "run", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # Slow enough to be looked at on any machine.
+    slow = os.environ | {"FAILPOINTS": "worker::slow=sleep(100)"}
+    runs = subprocess.Popen([BINARY, "run", str(path)], env=slow, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         card = page.locator(".card", has_text="live").filter(has=page.get_by_role("link", name="live", exact=True))
         expect(card).to_be_visible(timeout=30_000)

@@ -1,5 +1,8 @@
 use super::Outcome;
-use crate::cli::{CliError, ExitStatus, run::say};
+use crate::{
+    cli::{CliError, ExitStatus, run::say},
+    inference::EngineStats,
+};
 use anyhow::anyhow;
 use serde_json::json;
 use std::{collections::BTreeMap, fs::OpenOptions, io::Write, path::Path, time::Duration};
@@ -88,7 +91,12 @@ impl<'a> Output<'a> {
     ///
     /// # Errors
     /// When nobody reads any more.
-    pub fn finish(self, loaded: Duration, took: Duration) -> Result<ExitStatus, CliError> {
+    pub fn finish(
+        self,
+        loaded: Duration,
+        took: Duration,
+        stats: EngineStats,
+    ) -> Result<ExitStatus, CliError> {
         self.out.flush().map_err(CliError::from)?;
         let seconds = took.as_secs_f64();
         let failed = match self.failed {
@@ -96,11 +104,13 @@ impl<'a> Output<'a> {
             count => format!(", {count} failed"),
         };
         eprintln!(
-            "{} prompts{failed}: {} tokens in, {} out, in {seconds:.2} s ({:.1} prompts/s); the model was loaded in {:.2} s",
+            "{} prompts{failed}: {} tokens in, {} out, in {seconds:.2} s ({:.1} prompts/s; prompts read in {:.2} s, answers written in {:.2} s); the model was loaded in {:.2} s",
             self.prompts,
             self.tokens_in,
             self.tokens_out,
             self.prompts as f64 / seconds.max(1e-9),
+            stats.prefill_time.as_secs_f64(),
+            stats.decode_time.as_secs_f64(),
             loaded.as_secs_f64(),
         );
         Ok(ExitStatus(u8::from(self.failed > 0)))

@@ -3,7 +3,7 @@ use super::{
         LoadOptions, classify,
         device::available_bytes,
         instructions::Instructions,
-        linear::{Linear, Precision},
+        linear::{Linear, Place, Precision},
         rope::{RopeConfig, RopeScaling, RopeTable},
         weights::Weights,
     },
@@ -323,7 +323,12 @@ impl<'a> Loader<'a> {
             ),
             false => None,
         };
-        let linear = Linear::of_rows(weights, None, Precision::Float(self.compute), &self.device)
+        let linear = Linear::of_rows(
+            weights,
+            None,
+            Precision::Float(self.compute),
+            &Place::plain(self.device.clone()),
+        )
             .map_err(|error| self.failure(label, &error))?;
         Ok(Projection { linear, bias })
     }

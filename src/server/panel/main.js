@@ -34,6 +34,11 @@ async function show() {
   document.title = `${mine.title} – ragicamp`;
   clear(document.getElementById("crumbs"), mine.crumbs.map(([label, href]) => [h("span", { "aria-hidden": "true" }, "/"), href ? h("a", { href }, label) : h("span", { "aria-current": "page" }, label)]));
   clear(main, loading(mine.what));
+  // A view that is slow or fails is no reason not to hear what happens.
+  if (!listening) {
+    listening = true;
+    listen(heard, say);
+  }
   await refresh(mine, () => {
     clear(main, mine.element);
     main.querySelector("h1")?.focus({ preventScroll: true });
@@ -47,10 +52,6 @@ async function refresh(mine = view, then = () => {}) {
     if (view !== mine) return;
     if (!main.contains(mine.element)) clear(main, mine.element);
     then();
-    if (!listening) {
-      listening = true;
-      listen(heard, say);
-    }
   } catch (problem) {
     if (view !== mine || problem.name === "AbortError") return;
     if (problem instanceof Problem && problem.status === 401) clear(main, door());

@@ -1,0 +1,211 @@
+// Products with quantised weights, [outputs, inputs] of 8 or 4 bits, in tiles
+// of 16 outputs by 64 inputs (`tiles.rs` writes them). In a tile every lane of
+// a warp finds the weights of its fragments of `mma.m16n8k16` side by side:
+//
+//   8 bits: [2 halves][32 lanes][2 steps of 16 inputs][8] bytes, 128 added
+//   4 bits: [32 lanes][4 steps][8] nibbles, the first lowest
+//
+// where the 8 weights are those of outputs r, r, r+8, r+8, r, r, r+8, r+8 at
+// inputs c, c+1, c, c+1, c+8, c+9, c+8, c+9 for r = lane / 4, c = lane % 4 * 2.
+// Scales are f16, per 32 inputs: [2 halves][8 outputs](r, r+8); with 4 bits
+// what is to be subtracted follows in the same order.
+
+#define BLOCK_OUTPUTS 128
+#define STAGES 4
+
+__device__ __forceinline__ float half_float(u32 both, int upper) {
+  float f;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"((T)(upper ? both >> 16 : both & 0xffff)));
+  return f;
+}
+
+// Byte `at` of a word as a float: 2^23 + the byte is exact.
+__device__ __forceinline__ float byte_of(u32 word, int at) {
+  return __uint_as_float(__byte_perm(word, 0x4B000000, 0x7440 + at)) - 8388736.0f;
+}
+__device__ __forceinline__ float nibble_of(u32 word, int at) {
+  return __uint_as_float(((word >> (4 * at)) & 15) | 0x4B000000) - 8388608.0f;
+}
+
+// The fragment of one step of 16 inputs; `scales` and `mins` of r and r + 8.
+__device__ __forceinline__ void fragment8(u32 (&a)[4], u32 first, u32 second, const float (&scales)[2]) {
+  a[0] = pack(byte_of(first, 0) * scales[0], byte_of(first, 1) * scales[0]);
+  a[1] = pack(byte_of(first, 2) * scales[1], byte_of(first, 3) * scales[1]);
+  a[2] = pack(byte_of(second, 0) * scales[0], byte_of(second, 1) * scales[0]);
+  a[3] = pack(byte_of(second, 2) * scales[1], byte_of(second, 3) * scales[1]);
+}
+__device__ __forceinline__ void fragment4(u32 (&a)[4], u32 word, const float (&scales)[2], const float (&mins)[2]) {
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+    a[i] = pack(nibble_of(word, 2 * i) * scales[i & 1] - mins[i & 1], nibble_of(word, 2 * i + 1) * scales[i & 1] - mins[i & 1]);
+}
+
+template <int BITS> struct Tiles {
+  static constexpr int BYTES = 16 * 64 * BITS / 8;
+  static constexpr int SCALES = BITS == 8 ? 64 : 128;
+};
+
+template <int BITS>
+__device__ __forceinline__ void fragments(u32 (&a)[4][4], const unsigned char *tile, const unsigned char *scale, int lane) {
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    u32 both = ((const u32 *)scale)[half * 8 + lane / 4];
+    float scales[2] = {half_float(both, 0), half_float(both, 1)};
+    if (BITS == 8) {
+      uint4 words = ((const uint4 *)tile)[half * 32 + lane];
+      fragment8(a[half * 2], words.x, words.y, scales);
+      fragment8(a[half * 2 + 1], words.z, words.w, scales);
+    } else {
+      both = ((const u32 *)scale)[16 + half * 8 + lane / 4];
+      float mins[2] = {half_float(both, 0), half_float(both, 1)};
+      uint2 words = ((const uint2 *)tile)[lane * 2 + half];
+      fragment4(a[half * 2], words.x, scales, mins);
+      fragment4(a[half * 2 + 1], words.y, scales, mins);
+    }
+  }
+}
+
+// x [rows, inputs] by the weights: to `out` [rows, outputs] where the inputs
+// are in one part, else to `parts` [parts, rows, outputs]. A block takes
+// 128 outputs, ROWS rows and one part of the inputs; a warp 32 outputs.
+template <int BITS, int ROWS>
+__device__ __forceinline__ void product(const T *x, const unsigned char *tiles, const unsigned char *scales, T *out, float *parts, int rows,
+                                        int outputs, int inputs, int chunk) {
+  constexpr int WIDE = 64 + 8;
+  constexpr int WEIGHTS = 8 * Tiles<BITS>::BYTES, FACTORS = 8 * Tiles<BITS>::SCALES, STAGE = WEIGHTS + FACTORS + ROWS * WIDE * 2;
+  extern __shared__ __align__(16) unsigned char stages[];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int first_row = blockIdx.x * ROWS, first_tile = blockIdx.y * 8, steps = inputs / 64, strips = (outputs + 15) / 16;
+  const int begin = blockIdx.z * chunk, end = min(steps, begin + chunk);
+
+  auto load = [&](int step) {
+    unsigned char *stage = stages + step % STAGES * STAGE;
+    if (step < end) {
+      constexpr int PER_TILE = Tiles<BITS>::BYTES / 16, PER_SCALE = Tiles<BITS>::SCALES / 16;
+      for (int c = threadIdx.x; c < 8 * PER_TILE; c += 128) {
+        int strip = first_tile + c / PER_TILE;
+        u64 from = ((u64)min(strip, strips - 1) * steps + step) * Tiles<BITS>::BYTES + c % PER_TILE * 16;
+        fetch(stage + c * 16, tiles + from, strip < strips);
+      }
+      for (int c = threadIdx.x; c < 8 * PER_SCALE; c += 128) {
+        int strip = first_tile + c / PER_SCALE;
+        u64 from = ((u64)min(strip, strips - 1) * steps + step) * Tiles<BITS>::SCALES + c % PER_SCALE * 16;
+        fetch(stage + WEIGHTS + c * 16, scales + from, strip < strips);
+      }
+      T *to = (T *)(stage + WEIGHTS + FACTORS);
+      for (int c = threadIdx.x; c < ROWS * 8; c += 128) {
+        int r = c / 8, at = c % 8 * 8;
+        bool valid = first_row + r < rows;
+        fetch(to + r * WIDE + at, x + (u64)(valid ? first_row + r : 0) * inputs + step * 64 + at, valid);
+      }
+    }
+    fetched();
+  };
+#pragma unroll
+  for (int i = 0; i < STAGES - 1; i++) load(begin + i);
+  float y[2][ROWS / 8][4];
+#pragma unroll
+  for (int i = 0; i < 2; i++)
+#pragma unroll
+    for (int n = 0; n < ROWS / 8; n++) y[i][n][0] = y[i][n][1] = y[i][n][2] = y[i][n][3] = 0;
+
+  for (int step = begin; step < end; step++) {
+    await<STAGES - 2>();
+    __syncthreads();
+    load(step + STAGES - 1);
+    const unsigned char *stage = stages + step % STAGES * STAGE;
+    const T *b_at = (const T *)(stage + WEIGHTS + FACTORS) + ((lane >> 4) * 8 + (lane & 7)) * WIDE + ((lane >> 3) & 1) * 8;
+    u32 a[2][4][4];
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+      fragments<BITS>(a[i], stage + (warp * 2 + i) * Tiles<BITS>::BYTES, stage + WEIGHTS + (warp * 2 + i) * Tiles<BITS>::SCALES, lane);
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+#pragma unroll
+      for (int n = 0; n < ROWS / 16; n++) {
+        u32 b[4];
+        matrices(b, b_at + n * 16 * WIDE + k * 16);
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+          multiply(y[i][2 * n], a[i][k], b[0], b[1]);
+          multiply(y[i][2 * n + 1], a[i][k], b[2], b[3]);
+        }
+      }
+    }
+  }
+  await<0>();
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+#pragma unroll
+    for (int n = 0; n < ROWS / 8; n++) {
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        int output = (first_tile + warp * 2 + i) * 16 + lane / 4 + j / 2 * 8, row = first_row + n * 8 + lane % 4 * 2 + j % 2;
+        if (output >= outputs || row >= rows) continue;
+        if (gridDim.z == 1) out[(u64)row * outputs + output] = narrow(y[i][n][j]);
+        else parts[((u64)blockIdx.z * rows + row) * outputs + output] = y[i][n][j];
+      }
+    }
+  }
+}
+
+#define PRODUCT(BITS, ROWS)                                                                                                             \
+  extern "C" __global__ void __launch_bounds__(128)                                                                                     \
+  product_##BITS##_##ROWS(const T *x, const unsigned char *tiles, const unsigned char *scales, T *out, float *parts, int rows,          \
+                          int outputs, int inputs, int chunk) {                                                                         \
+    product<BITS, ROWS>(x, tiles, scales, out, parts, rows, outputs, inputs, chunk);                                                    \
+  }
+PRODUCT(8, 16)
+PRODUCT(8, 32)
+PRODUCT(8, 64)
+PRODUCT(4, 16)
+PRODUCT(4, 32)
+PRODUCT(4, 64)
+
+// The sum of the parts of a product.
+extern "C" __global__ void __launch_bounds__(256) sum_parts(const float *parts, T *out, int count, int size) {
+  int at = (blockIdx.x * 256 + threadIdx.x) * 4;
+  if (at >= size) return;
+  float4 sum = {0, 0, 0, 0};
+  for (int p = 0; p < count; p++) {
+    float4 more = *(const float4 *)(parts + (u64)p * size + at);
+    sum.x += more.x;
+    sum.y += more.y;
+    sum.z += more.z;
+    sum.w += more.w;
+  }
+  uint2 both = {pack(sum.x, sum.y), pack(sum.z, sum.w)};
+  *(uint2 *)(out + at) = both;
+}
+
+// The weights as elements, [outputs, inputs]; a warp per tile.
+template <int BITS>
+__device__ __forceinline__ void expand(const unsigned char *tiles, const unsigned char *scales, T *out, int outputs, int inputs) {
+  __shared__ __align__(16) T rows[4][16][64 + 8];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, steps = inputs / 64;
+  const u64 tile = (u64)blockIdx.x * 4 + warp;
+  if (tile >= (u64)((outputs + 15) / 16) * steps) return;
+  u32 a[4][4];
+  fragments<BITS>(a, tiles + tile * Tiles<BITS>::BYTES, scales + tile * Tiles<BITS>::SCALES, lane);
+  const int r = lane / 4, c = lane % 4 * 2;
+#pragma unroll
+  for (int k = 0; k < 4; k++)
+#pragma unroll
+    for (int i = 0; i < 4; i++) *(u32 *)&rows[warp][r + i % 2 * 8][k * 16 + i / 2 * 8 + c] = a[k][i];
+  __syncwarp();
+  const int strip = tile / steps, step = tile % steps;
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    int row = i * 4 + lane / 8, at = lane % 8 * 8, output = strip * 16 + row;
+    if (output < outputs) *(uint4 *)(out + (u64)output * inputs + step * 64 + at) = *(uint4 *)&rows[warp][row][at];
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+expand_8(const unsigned char *tiles, const unsigned char *scales, T *out, int outputs, int inputs) {
+  expand<8>(tiles, scales, out, outputs, inputs);
+}
+extern "C" __global__ void __launch_bounds__(128)
+expand_4(const unsigned char *tiles, const unsigned char *scales, T *out, int outputs, int inputs) {
+  expand<4>(tiles, scales, out, outputs, inputs);
+}

@@ -1,0 +1,23 @@
+//! What candle has no kernel for on NVIDIA GPUs, for half precision:
+//! attention over ragged sequences, fused passes, and products with weights of
+//! 8 and 4 bits. The kernels are compiled for the model's shape when it is
+//! loaded, by NVRTC.
+//!
+//! Computing in f32, and heads that the kernels do not know, take candle's
+//! operations instead (`attention_device.rs`).
+
+#[cfg(feature = "cuda")]
+mod cache;
+#[cfg(feature = "cuda")]
+mod forward;
+#[cfg(feature = "cuda")]
+mod kernels;
+#[cfg(feature = "cuda")]
+mod plan;
+#[cfg(feature = "cuda")]
+mod tile_matrix;
+#[cfg(any(feature = "cuda", test))]
+mod tiles;
+
+#[cfg(feature = "cuda")]
+pub use self::{cache::RaggedCache, kernels::Kernels, tile_matrix::TileMatrix};
