@@ -1,6 +1,7 @@
 """The panel, as somebody uses it."""
 
 import json
+import os
 import re
 import subprocess
 import time

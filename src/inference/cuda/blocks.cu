@@ -10,34 +10,38 @@
 // Scales are f16, per 32 inputs: [2 halves][8 outputs](r, r+8); with 4 bits
 // what is to be subtracted follows in the same order.
 
-#define BLOCK_OUTPUTS 128
-#define STAGES 4
-
 __device__ __forceinline__ float half_float(u32 both, int upper) {
   float f;
   asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"((T)(upper ? both >> 16 : both & 0xffff)));
   return f;
 }
 
-// Byte `at` of a word as a float: 2^23 + the byte is exact.
+// A float between 1 and 2 whose bits 8 to 15 are a byte, or 8 to 11 a nibble:
+// q is 32768 times what it is above 1, and one multiplication with addition
+// makes the weight of it.
 __device__ __forceinline__ float byte_of(u32 word, int at) {
-  return __uint_as_float(__byte_perm(word, 0x4B000000, 0x7440 + at)) - 8388736.0f;
+  return __uint_as_float(__byte_perm(word, 0x3F800000, 0x7604 + (at << 4)));
 }
 __device__ __forceinline__ float nibble_of(u32 word, int at) {
-  return __uint_as_float(((word >> (4 * at)) & 15) | 0x4B000000) - 8388608.0f;
+  u32 moved = at < 2 ? word << (8 - 4 * at) : word >> (4 * at - 8);
+  return __uint_as_float((moved & 0xF00) | 0x3F800000);
 }
 
-// The fragment of one step of 16 inputs; `scales` and `mins` of r and r + 8.
-__device__ __forceinline__ void fragment8(u32 (&a)[4], u32 first, u32 second, const float (&scales)[2]) {
-  a[0] = pack(byte_of(first, 0) * scales[0], byte_of(first, 1) * scales[0]);
-  a[1] = pack(byte_of(first, 2) * scales[1], byte_of(first, 3) * scales[1]);
-  a[2] = pack(byte_of(second, 0) * scales[0], byte_of(second, 1) * scales[0]);
-  a[3] = pack(byte_of(second, 2) * scales[1], byte_of(second, 3) * scales[1]);
-}
-__device__ __forceinline__ void fragment4(u32 (&a)[4], u32 word, const float (&scales)[2], const float (&mins)[2]) {
+// The fragment of one step of 16 inputs: weight = value * factor + offset.
+__device__ __forceinline__ void fragment8(u32 (&a)[4], u32 first, u32 second, const float (&factor)[2], const float (&offset)[2]) {
 #pragma unroll
-  for (int i = 0; i < 4; i++)
-    a[i] = pack(nibble_of(word, 2 * i) * scales[i & 1] - mins[i & 1], nibble_of(word, 2 * i + 1) * scales[i & 1] - mins[i & 1]);
+  for (int i = 0; i < 4; i++) {
+    const u32 word = i < 2 ? first : second;
+    const int r = i & 1, at = (i & 1) * 2;
+    a[i] = pack(byte_of(word, at) * factor[r] + offset[r], byte_of(word, at + 1) * factor[r] + offset[r]);
+  }
+}
+__device__ __forceinline__ void fragment4(u32 (&a)[4], u32 word, const float (&factor)[2], const float (&offset)[2]) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const int r = i & 1;
+    a[i] = pack(nibble_of(word, 2 * i) * factor[r] + offset[r], nibble_of(word, 2 * i + 1) * factor[r] + offset[r]);
+  }
 }
 
 template <int BITS> struct Tiles {
@@ -45,55 +49,61 @@ template <int BITS> struct Tiles {
   static constexpr int SCALES = BITS == 8 ? 64 : 128;
 };
 
+// The fragments of the two steps of half a tile.
 template <int BITS>
-__device__ __forceinline__ void fragments(u32 (&a)[4][4], const unsigned char *tile, const unsigned char *scale, int lane) {
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    u32 both = ((const u32 *)scale)[half * 8 + lane / 4];
-    float scales[2] = {half_float(both, 0), half_float(both, 1)};
-    if (BITS == 8) {
-      uint4 words = ((const uint4 *)tile)[half * 32 + lane];
-      fragment8(a[half * 2], words.x, words.y, scales);
-      fragment8(a[half * 2 + 1], words.z, words.w, scales);
-    } else {
-      both = ((const u32 *)scale)[16 + half * 8 + lane / 4];
-      float mins[2] = {half_float(both, 0), half_float(both, 1)};
-      uint2 words = ((const uint2 *)tile)[lane * 2 + half];
-      fragment4(a[half * 2], words.x, scales, mins);
-      fragment4(a[half * 2 + 1], words.y, scales, mins);
-    }
+__device__ __forceinline__ void fragments(u32 (&a)[2][4], const unsigned char *tile, const unsigned char *scale, int half, int lane) {
+  u32 both = ((const u32 *)scale)[half * 8 + lane / 4];
+  float factor[2] = {half_float(both, 0) * 32768, half_float(both, 1) * 32768}, offset[2];
+  if (BITS == 8) {
+    offset[0] = factor[0] * (-32896.0f / 32768);
+    offset[1] = factor[1] * (-32896.0f / 32768);
+    uint4 words = ((const uint4 *)tile)[half * 32 + lane];
+    fragment8(a[0], words.x, words.y, factor, offset);
+    fragment8(a[1], words.z, words.w, factor, offset);
+  } else {
+    both = ((const u32 *)scale)[16 + half * 8 + lane / 4];
+    offset[0] = -factor[0] - half_float(both, 0);
+    offset[1] = -factor[1] - half_float(both, 1);
+    uint2 words = ((const uint2 *)tile)[lane * 2 + half];
+    fragment4(a[0], words.x, factor, offset);
+    fragment4(a[1], words.y, factor, offset);
   }
 }
 
 // x [rows, inputs] by the weights: to `out` [rows, outputs] where the inputs
 // are in one part, else to `parts` [parts, rows, outputs]. A block takes
-// 128 outputs, ROWS rows and one part of the inputs; a warp 32 outputs.
-template <int BITS, int ROWS>
+// OUTPUTS outputs, ROWS rows and one part of the inputs; a warp 32 outputs.
+// With SIDES 2, one half of the warps takes one half of each step's inputs and
+// the other the other.
+template <int BITS, int ROWS, int OUTPUTS, int SIDES, int STAGES>
 __device__ __forceinline__ void product(const T *x, const unsigned char *tiles, const unsigned char *scales, T *out, float *parts, int rows,
                                         int outputs, int inputs, int chunk) {
-  constexpr int WIDE = 64 + 8;
-  constexpr int WEIGHTS = 8 * Tiles<BITS>::BYTES, FACTORS = 8 * Tiles<BITS>::SCALES, STAGE = WEIGHTS + FACTORS + ROWS * WIDE * 2;
+  constexpr int WIDE = 64 + 8, THREADS = OUTPUTS * SIDES, STRIPS = OUTPUTS / 16;
+  constexpr int WEIGHTS = STRIPS * Tiles<BITS>::BYTES, FACTORS = STRIPS * Tiles<BITS>::SCALES, STAGE = WEIGHTS + FACTORS + ROWS * WIDE * 2;
   extern __shared__ __align__(16) unsigned char stages[];
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int first_row = blockIdx.x * ROWS, first_tile = blockIdx.y * 8, steps = inputs / 64, strips = (outputs + 15) / 16;
+  const int warp = threadIdx.x / 32 % (OUTPUTS / 32), side = threadIdx.x / OUTPUTS, lane = threadIdx.x % 32;
+  const int first_row = blockIdx.x * ROWS, first_strip = blockIdx.y * STRIPS, steps = inputs / 64, strips = (outputs + 15) / 16;
   const int begin = blockIdx.z * chunk, end = min(steps, begin + chunk);
 
   auto load = [&](int step) {
     unsigned char *stage = stages + step % STAGES * STAGE;
     if (step < end) {
       constexpr int PER_TILE = Tiles<BITS>::BYTES / 16, PER_SCALE = Tiles<BITS>::SCALES / 16;
-      for (int c = threadIdx.x; c < 8 * PER_TILE; c += 128) {
-        int strip = first_tile + c / PER_TILE;
+#pragma unroll
+      for (int c = threadIdx.x; c < STRIPS * PER_TILE; c += THREADS) {
+        int strip = first_strip + c / PER_TILE;
         u64 from = ((u64)min(strip, strips - 1) * steps + step) * Tiles<BITS>::BYTES + c % PER_TILE * 16;
         fetch(stage + c * 16, tiles + from, strip < strips);
       }
-      for (int c = threadIdx.x; c < 8 * PER_SCALE; c += 128) {
-        int strip = first_tile + c / PER_SCALE;
+#pragma unroll
+      for (int c = threadIdx.x; c < STRIPS * PER_SCALE; c += THREADS) {
+        int strip = first_strip + c / PER_SCALE;
         u64 from = ((u64)min(strip, strips - 1) * steps + step) * Tiles<BITS>::SCALES + c % PER_SCALE * 16;
         fetch(stage + WEIGHTS + c * 16, scales + from, strip < strips);
       }
       T *to = (T *)(stage + WEIGHTS + FACTORS);
-      for (int c = threadIdx.x; c < ROWS * 8; c += 128) {
+#pragma unroll
+      for (int c = threadIdx.x; c < ROWS * 8; c += THREADS) {
         int r = c / 8, at = c % 8 * 8;
         bool valid = first_row + r < rows;
         fetch(to + r * WIDE + at, x + (u64)(valid ? first_row + r : 0) * inputs + step * 64 + at, valid);
@@ -115,32 +125,56 @@ __device__ __forceinline__ void product(const T *x, const unsigned char *tiles, 
     load(step + STAGES - 1);
     const unsigned char *stage = stages + step % STAGES * STAGE;
     const T *b_at = (const T *)(stage + WEIGHTS + FACTORS) + ((lane >> 4) * 8 + (lane & 7)) * WIDE + ((lane >> 3) & 1) * 8;
-    u32 a[2][4][4];
+    const unsigned char *tile = stage + warp * 2 * Tiles<BITS>::BYTES, *scale = stage + WEIGHTS + warp * 2 * Tiles<BITS>::SCALES;
 #pragma unroll
-    for (int i = 0; i < 2; i++)
-      fragments<BITS>(a[i], stage + (warp * 2 + i) * Tiles<BITS>::BYTES, stage + WEIGHTS + (warp * 2 + i) * Tiles<BITS>::SCALES, lane);
+    for (int turn = 0; turn < 2 / SIDES; turn++) {
+      const int half = SIDES == 2 ? side : turn;
+      u32 a[2][2][4];
+      fragments<BITS>(a[0], tile, scale, half, lane);
+      fragments<BITS>(a[1], tile + Tiles<BITS>::BYTES, scale + Tiles<BITS>::SCALES, half, lane);
 #pragma unroll
-    for (int k = 0; k < 4; k++) {
+      for (int k = 0; k < 2; k++) {
 #pragma unroll
-      for (int n = 0; n < ROWS / 16; n++) {
-        u32 b[4];
-        matrices(b, b_at + n * 16 * WIDE + k * 16);
+        for (int n = 0; n < ROWS / 16; n++) {
+          u32 b[4];
+          matrices(b, b_at + n * 16 * WIDE + half * 32 + k * 16);
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-          multiply(y[i][2 * n], a[i][k], b[0], b[1]);
-          multiply(y[i][2 * n + 1], a[i][k], b[2], b[3]);
+          for (int i = 0; i < 2; i++) {
+            multiply(y[i][2 * n], a[i][k], b[0], b[1]);
+            multiply(y[i][2 * n + 1], a[i][k], b[2], b[3]);
+          }
         }
       }
     }
   }
   await<0>();
+  if (SIDES == 2) {
+    // One half hands its sums to the other.
+    __syncthreads();
+    float *sums = (float *)stages + (warp * 32 + lane) * (ROWS + 1);
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+      for (int n = 0; n < ROWS / 8; n++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+          if (side == 1) sums[(i * ROWS / 8 + n) * 4 + j] = y[i][n][j];
+    __syncthreads();
+    if (side == 1) return;
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+      for (int n = 0; n < ROWS / 8; n++)
+#pragma unroll
+        for (int j = 0; j < 4; j++) y[i][n][j] += sums[(i * ROWS / 8 + n) * 4 + j];
+  }
 #pragma unroll
   for (int i = 0; i < 2; i++) {
 #pragma unroll
     for (int n = 0; n < ROWS / 8; n++) {
 #pragma unroll
       for (int j = 0; j < 4; j++) {
-        int output = (first_tile + warp * 2 + i) * 16 + lane / 4 + j / 2 * 8, row = first_row + n * 8 + lane % 4 * 2 + j % 2;
+        int output = (first_strip + warp * 2 + i) * 16 + lane / 4 + j / 2 * 8, row = first_row + n * 8 + lane % 4 * 2 + j % 2;
         if (output >= outputs || row >= rows) continue;
         if (gridDim.z == 1) out[(u64)row * outputs + output] = narrow(y[i][n][j]);
         else parts[((u64)blockIdx.z * rows + row) * outputs + output] = y[i][n][j];
@@ -185,13 +219,16 @@ __device__ __forceinline__ void expand(const unsigned char *tiles, const unsigne
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, steps = inputs / 64;
   const u64 tile = (u64)blockIdx.x * 4 + warp;
   if (tile >= (u64)((outputs + 15) / 16) * steps) return;
-  u32 a[4][4];
-  fragments<BITS>(a, tiles + tile * Tiles<BITS>::BYTES, scales + tile * Tiles<BITS>::SCALES, lane);
   const int r = lane / 4, c = lane % 4 * 2;
 #pragma unroll
-  for (int k = 0; k < 4; k++)
+  for (int half = 0; half < 2; half++) {
+    u32 a[2][4];
+    fragments<BITS>(a, tiles + tile * Tiles<BITS>::BYTES, scales + tile * Tiles<BITS>::SCALES, half, lane);
 #pragma unroll
-    for (int i = 0; i < 4; i++) *(u32 *)&rows[warp][r + i % 2 * 8][k * 16 + i / 2 * 8 + c] = a[k][i];
+    for (int k = 0; k < 2; k++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) *(u32 *)&rows[warp][r + i % 2 * 8][half * 32 + k * 16 + i / 2 * 8 + c] = a[k][i];
+  }
   __syncwarp();
   const int strip = tile / steps, step = tile % steps;
 #pragma unroll
