@@ -4,7 +4,10 @@ FEATURES ?= failpoints
 RUN := $(CARGO) run --release --quiet --
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-pure test-faults test-retrieval test-web test-slurm fuzz lint bench bench-engine bench-server fixtures fixtures-minilm run-comprehensive \
+# Building with CUDA needs its toolkit: the machine's own, or one from PyPI.
+TOOLKIT := $(if $(wildcard $(CUDA_HOME)/bin/nvcc),true,eval "$$(conf/cuda/toolkit)")
+
+.PHONY: help quickstart build-cuda cuda-toolkit gpu-build gpu-check test test-pure test-faults test-retrieval test-web test-slurm fuzz lint bench bench-engine bench-server fixtures fixtures-minilm run-comprehensive \
 	run-comprehensive-safe resume-comprehensive health evaluate compare report install man schema clean
 
 help: ## Show this list
@@ -12,6 +15,21 @@ help: ## Show this list
 
 quickstart: ## Run twelve experiments with the embedded model and data, in a minute or two
 	$(RUN) run conf/study/quickstart.yaml
+
+cuda-toolkit: ## Assemble a CUDA toolkit from PyPI below target/, for machines without one (270 MB)
+	conf/cuda/toolkit
+
+build-cuda: ## Build the program for NVIDIA GPUs to target/cuda/ragicamp; CUDA_COMPUTE_CAP=80, 89, 90, ...
+	$(TOOLKIT) && $(CARGO) build --release --features cuda
+	install -D target/release/ragicamp target/cuda/ragicamp
+
+gpu-build: ## Build what gpu-check runs, so that it can be carried to a machine without a toolchain
+	$(TOOLKIT) && $(CARGO) test --release --features cuda,failpoints --test gpu --no-run
+	install -D target/release/ragicamp target/cuda/ragicamp-check
+	install -D "$$(ls -t target/release/deps/gpu-* | grep -v '\.d$$' | head -1)" target/cuda/gpu-check
+
+gpu-check: ## On a machine with a GPU: every family against the CPU, real faults, and speed (after gpu-build)
+	RAGICAMP=target/cuda/ragicamp-check target/cuda/gpu-check --test-threads 1 --nocapture
 
 test: ## Run every test, faults on purpose included
 	$(CARGO) test --features $(FEATURES)

@@ -8,13 +8,15 @@ use super::{
     matrix::PackedMatrix,
     pack::Pack,
     rope::RopeTable,
+    sampling::greedy,
     weights::FloatTable,
 };
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
+use rayon::prelude::*;
 use std::sync::Arc;
 
 #[cfg(feature = "cuda")]
-use super::cuda::RaggedCache;
+use super::cuda::{Angles, RaggedCache};
 
 /// The embedding table.
 pub(super) enum Embedding {
@@ -59,6 +61,8 @@ pub struct Decoder {
     pub(super) norm: Tensor,
     pub(super) head: Linear,
     pub(super) ropes: Vec<RopeTable>,
+    #[cfg(feature = "cuda")]
+    pub(super) angles: Angles,
     pub(super) cache: Cache,
     pub(super) stored: Vec<(String, Stored)>,
 }
@@ -163,12 +167,24 @@ impl Decoder {
         }
     }
 
-    /// Runs all tokens of a pack through the model: the logits `[wanted,
-    /// vocab]` of the wanted rows in f32, or `None` when none are wanted.
+    /// Runs all tokens of a pack through the model: what the head says of the
+    /// wanted rows, `[wanted, vocab]`, or `None` when none are wanted. It is
+    /// for [`Decoder::logits`] and [`Decoder::greedy`].
     ///
     /// # Errors
     /// When the device fails.
     pub fn forward(&mut self, pack: &Pack) -> Result<Option<Tensor>> {
+        #[cfg(feature = "cuda")]
+        if self.ragged().is_some() {
+            self.reach(pack)?;
+        }
+        #[cfg(feature = "cuda")]
+        if let Some(cache) = self.ragged() {
+            return match self.forward_fused(cache, pack)? {
+                Some(normed) => self.head.forward(&normed).map(Some),
+                None => Ok(None),
+            };
+        }
         let half_of = |rope: &super::rope::RopeConfig| rope.dim / 2;
         let rows = pack.rows();
         let ropes: Vec<(usize, Vec<f32>, Vec<f32>)> = self
@@ -180,13 +196,6 @@ impl Decoder {
                 (half_of(config), cos, sin)
             })
             .collect();
-        #[cfg(feature = "cuda")]
-        if let Some(cache) = self.ragged() {
-            return match self.forward_fused(cache, pack, &ropes)? {
-                Some(normed) => self.logits(&normed).map(Some),
-                None => Ok(None),
-            };
-        }
         let rope_tensors = match &self.cache {
             Cache::Device(_) => ropes
                 .iter()
@@ -274,12 +283,52 @@ impl Decoder {
             }
             x = self.add(&x, added)?;
         }
-        self.logits(&self.normed(&x, &self.norm)?).map(Some)
+        let normed = self.normed(&x, &self.norm)?;
+        self.head.forward(&normed).map(Some)
     }
 
-    /// The logits `[rows, vocab]` of normed states `[rows, hidden]`.
-    fn logits(&self, normed: &Tensor) -> Result<Tensor> {
-        let mut logits = self.head.forward(normed)?.to_dtype(DType::F32)?;
+    /// The likeliest token of each row; `None` where a logit is not finite.
+    /// Scaling and squashing keep the order, so they are left out.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn greedy(&self, said: &Tensor) -> Result<Vec<Option<u32>>> {
+        #[cfg(feature = "cuda")]
+        if let Some(cache) = self.ragged() {
+            return self.greedy_fused(cache, said);
+        }
+        let (rows, vocab) = said.dims2()?;
+        if said.device().is_cpu() {
+            let logits = said.to_dtype(DType::F32)?;
+            return host::with_f32(&logits, |values| {
+                Ok(if rows > 1 {
+                    values.par_chunks_exact(vocab).map(greedy).collect()
+                } else {
+                    values.chunks_exact(vocab).map(greedy).collect()
+                })
+            });
+        }
+        // One read-back for the whole batch: the token, and a sum that is not
+        // finite when a logit is not. Tokens are exact as f32 up to 2^24.
+        let logits = said.to_dtype(DType::F32)?;
+        let tokens = logits.argmax(D::Minus1)?.to_dtype(DType::F32)?;
+        let sums = logits.sum(D::Minus1)?;
+        let both = Tensor::stack(&[tokens, sums], 1)?.to_vec2::<f32>()?;
+        Ok(both
+            .into_iter()
+            .map(|row| match row.as_slice() {
+                [token, sum] if sum.is_finite() => Some(*token as u32),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// The logits in f32, `[rows, vocab]`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn logits(&self, said: &Tensor) -> Result<Tensor> {
+        let mut logits = said.to_dtype(DType::F32)?;
         if self.config.logit_scale != 1.0 {
             logits = (logits * self.config.logit_scale)?;
         }

@@ -58,7 +58,7 @@ impl Device {
                     "this build has no CUDA, so the device {self} can not be used: build with --features cuda, or use --device cpu"
                 ),
             )),
-            Self::Cuda(number) => candle_core::Device::new_cuda(number).map_err(|error| {
+            Self::Cuda(number) => opened(number).map_err(|error| {
                 // No model would fare better on it.
                 Failure::new(
                     FailureClass::Environment,
@@ -66,11 +66,47 @@ impl Device {
                 )
             }),
             Self::Auto if cfg!(feature = "cuda") => {
-                Ok(candle_core::Device::new_cuda(0).unwrap_or(candle_core::Device::Cpu))
+                Ok(opened(0).unwrap_or(candle_core::Device::Cpu))
             }
             Self::Auto => Ok(candle_core::Device::Cpu),
         }
     }
+}
+
+fn opened(number: usize) -> candle_core::Result<candle_core::Device> {
+    let device = candle_core::Device::new_cuda(number)?;
+    #[cfg(feature = "cuda")]
+    if let candle_core::Device::Cuda(cuda) = &device {
+        // SAFETY: all work runs on one stream, but for what several threads
+        // load, and that is waited for before anything uses it (`settle`).
+        // Events for each tensor would cost more than small kernels do.
+        unsafe { cuda.disable_event_tracking() };
+        keep_pool(cuda)?;
+    }
+    Ok(device)
+}
+
+/// Lets the device's pool keep what tensors give back until it is trimmed:
+/// else every wait for the device would give it all to the system, and the
+/// next step would have to ask for it again.
+#[cfg(feature = "cuda")]
+fn keep_pool(cuda: &candle_core::CudaDevice) -> candle_core::Result<()> {
+    use candle_core::cuda_backend::WrapErr;
+    use cudarc::driver::{result, sys};
+    let context = cuda.cuda_stream().context().clone();
+    let mut threshold = u64::MAX;
+    // SAFETY: the pool is the device's own, and the attribute takes a u64.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(context.cu_device()).w()?;
+        sys::cuMemPoolSetAttribute(
+            pool,
+            sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
+            (&raw mut threshold).cast(),
+        )
+        .result()
+        .w()?;
+    }
+    Ok(())
 }
 
 /// Bytes that a device can still give; `None` when it does not tell.

@@ -9,7 +9,7 @@ use super::{
     pack::Pack,
     parts::Parts,
     prefix::{self, KeptPrompt},
-    sampling::{Sampler, greedy},
+    sampling::Sampler,
     sequence::Sequence,
     text::TextModel,
     weight_cache::WeightCache,
@@ -22,7 +22,7 @@ use crate::{
     },
     hub::ModelFiles,
 };
-use candle_core::{D, DType, Tensor};
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::{
@@ -240,8 +240,10 @@ impl Engine {
         while !waiting.is_empty() {
             let (pack, ready) = self.prefill_pack(&mut waiting);
             if let Some(logits) = self.forward(&pack)? {
-                let values = logits
-                    .to_vec2::<f32>()
+                let values = self
+                    .decoder
+                    .logits(&logits)
+                    .and_then(|logits| logits.to_vec2::<f32>())
                     .map_err(|e| classify::in_batch(&e))?;
                 for (sequence, values) in ready.iter().zip(values) {
                     rows[sequence.idx] = values;
@@ -409,7 +411,8 @@ impl Engine {
         tell: &mut Tell<'_>,
         running: &mut Vec<Sequence>,
     ) -> Result<Vec<usize>, Failure> {
-        let chosen = choose(&sequences, logits, Sampler::of(settings).as_ref())
+        let sampler = Sampler::of(settings);
+        let chosen = choose(&self.decoder, &sequences, logits, sampler.as_ref())
             .map_err(|error| classify::in_batch(&error))?;
         let mut freed = Vec::new();
         for (mut sequence, token) in sequences.into_iter().zip(chosen) {
@@ -569,49 +572,27 @@ fn compute_type(dtype: Dtype, weights: &Weights, config: &ModelConfig, on_cpu: b
     }
 }
 
-/// The next token of each row of logits `[rows, vocab]`; `None` where a logit
-/// is not finite.
+/// The next token of each row of what the head said; `None` where a logit is
+/// not finite.
 fn choose(
+    decoder: &Decoder,
     sequences: &[Sequence],
-    logits: &Tensor,
+    said: &Tensor,
     sampler: Option<&Sampler>,
 ) -> candle_core::Result<Vec<Option<u32>>> {
-    let (rows, vocab) = logits.dims2()?;
-    if sampler.is_none() && !logits.device().is_cpu() {
-        // One read-back for the whole batch: the token, and a sum that is not
-        // finite when a logit is not. Tokens are exact as f32 up to 2^24.
-        let tokens = logits.argmax(D::Minus1)?.to_dtype(DType::F32)?;
-        let sums = logits.sum(D::Minus1)?;
-        let both = Tensor::stack(&[tokens, sums], 1)?.to_vec2::<f32>()?;
-        return Ok(both
-            .into_iter()
-            .map(|row| match row.as_slice() {
-                [token, sum] if sum.is_finite() => Some(*token as u32),
-                _ => None,
-            })
-            .collect());
-    }
-    let logits = logits.to_device(&candle_core::Device::Cpu)?;
+    let Some(sampler) = sampler else {
+        return decoder.greedy(said);
+    };
+    let logits = decoder.logits(said)?.to_device(&candle_core::Device::Cpu)?;
+    let vocab = logits.dim(1)?;
     host::with_f32(&logits, |values| {
-        let pick = |(sequence, row): (&Sequence, &[f32])| match sampler {
-            None => greedy(row),
-            Some(sampler) => row
-                .iter()
-                .all(|logit| logit.is_finite())
-                .then(|| sequence.draw(sampler, row)),
-        };
-        Ok(if rows > 1 {
-            sequences
-                .par_iter()
-                .zip(values.par_chunks_exact(vocab))
-                .map(pick)
-                .collect()
-        } else {
-            sequences
-                .iter()
-                .zip(values.chunks_exact(vocab))
-                .map(pick)
-                .collect()
-        })
+        Ok(sequences
+            .par_iter()
+            .zip(values.par_chunks_exact(vocab))
+            .map(|(sequence, row)| {
+                let is_finite = row.iter().all(|logit| logit.is_finite());
+                is_finite.then(|| sequence.draw(sampler, row))
+            })
+            .collect())
     })
 }

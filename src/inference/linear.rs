@@ -160,7 +160,8 @@ impl Linear {
         let (outputs, inputs, kind) = (blocks.rows(), blocks.inputs(), blocks.kind());
         #[cfg(feature = "cuda")]
         if let Some(kernels) = &place.kernels
-            && let Some(layer) = Self::tiled(kernels, kind, outputs, inputs, blocks.bytes(), device)?
+            && let Some(layer) =
+                Self::tiled(kernels, kind, outputs, inputs, blocks.bytes(), device)?
         {
             return Ok(layer);
         }
@@ -243,8 +244,14 @@ impl Linear {
                 {
                     let width = padded(inputs, kind);
                     let blocks = QTensor::quantize(&widened(weights, width)?, kind.ggml())?;
-                    let tiled =
-                        Self::tiled(kernels, kind.ggml(), outputs, width, &blocks.data()?, device)?;
+                    let tiled = Self::tiled(
+                        kernels,
+                        kind.ggml(),
+                        outputs,
+                        width,
+                        &blocks.data()?,
+                        device,
+                    )?;
                     if let Some(layer) = tiled {
                         let stored = Stored {
                             weights: count,

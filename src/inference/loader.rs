@@ -159,6 +159,8 @@ impl Decoder {
             norm,
             head,
             ropes,
+            #[cfg(feature = "cuda")]
+            angles: super::cuda::Angles::default(),
             cache,
             stored,
         })

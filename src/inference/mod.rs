@@ -54,6 +54,8 @@ mod weights;
 mod tests;
 
 pub use config::{Activation, LayerKind, ModelConfig, SUPPORTED};
+#[cfg(all(feature = "cuda", feature = "failpoints"))]
+pub use cuda::drill;
 pub use device::Device;
 pub use encoder::{EncoderEvent, PairClassifier, SUPPORTED_ENCODERS, TextEmbedder};
 pub use engine::{Engine, EngineStats, Step};

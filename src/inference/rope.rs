@@ -198,6 +198,32 @@ impl RopeTable {
         }
     }
 
+    /// Cosines and sines of the first positions, each `[positions, dim / 2]`,
+    /// and behind them those of long sequences where these are others.
+    #[cfg(feature = "cuda")]
+    pub fn table(&mut self, positions: usize) -> (Vec<f32>, Vec<f32>) {
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        self.within.append(0..positions, &mut cos, &mut sin);
+        if let Some((_, beyond)) = &mut self.beyond {
+            beyond.append(0..positions, &mut cos, &mut sin);
+        }
+        (cos, sin)
+    }
+
+    /// The rows of [`RopeTable::table`] that a pack's rows take.
+    #[cfg(feature = "cuda")]
+    pub fn places(&self, pack: &Pack, positions: usize) -> Vec<u32> {
+        let mut places = Vec::with_capacity(pack.rows());
+        for span in &pack.spans {
+            let start = match &self.beyond {
+                Some((original, _)) if span.capacity > *original => positions,
+                _ => 0,
+            };
+            places.extend((0..span.len).map(|row| (start + span.past + row) as u32));
+        }
+        places
+    }
+
     /// Cosines and sines of a pack's rows, each `[rows, dim / 2]`.
     pub fn rows(&mut self, pack: &Pack) -> (Vec<f32>, Vec<f32>) {
         let (mut cos, mut sin) = (Vec::new(), Vec::new());

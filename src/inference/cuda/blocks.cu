@@ -70,43 +70,44 @@ __device__ __forceinline__ void fragments(u32 (&a)[2][4], const unsigned char *t
   }
 }
 
-// x [rows, inputs] by the weights: to `out` [rows, outputs] where the inputs
-// are in one part, else to `parts` [parts, rows, outputs]. A block takes
-// OUTPUTS outputs, ROWS rows and one part of the inputs; a warp 32 outputs.
-// With SIDES 2, one half of the warps takes one half of each step's inputs and
-// the other the other.
-template <int BITS, int ROWS, int OUTPUTS, int SIDES, int STAGES>
+// x [rows, inputs] by the weights, to `out` [rows, outputs]. A block takes 128
+// outputs, ROWS rows and one part of the inputs; a warp 32 outputs, whose
+// weights it fetches for itself. Where the inputs are in several parts, the
+// sums go to `parts` [parts, rows, outputs], for `sum_parts`.
+#define STAGES 4
+#define OUTPUTS 128
+
+template <int BITS, int ROWS>
 __device__ __forceinline__ void product(const T *x, const unsigned char *tiles, const unsigned char *scales, T *out, float *parts, int rows,
                                         int outputs, int inputs, int chunk) {
-  constexpr int WIDE = 64 + 8, THREADS = OUTPUTS * SIDES, STRIPS = OUTPUTS / 16;
-  constexpr int WEIGHTS = STRIPS * Tiles<BITS>::BYTES, FACTORS = STRIPS * Tiles<BITS>::SCALES, STAGE = WEIGHTS + FACTORS + ROWS * WIDE * 2;
+  constexpr int WIDE = 64 + 8;
+  constexpr int WEIGHTS = Tiles<BITS>::BYTES, FACTORS = Tiles<BITS>::SCALES, STAGE = 2 * (WEIGHTS + FACTORS);
   extern __shared__ __align__(16) unsigned char stages[];
-  const int warp = threadIdx.x / 32 % (OUTPUTS / 32), side = threadIdx.x / OUTPUTS, lane = threadIdx.x % 32;
-  const int first_row = blockIdx.x * ROWS, first_strip = blockIdx.y * STRIPS, steps = inputs / 64, strips = (outputs + 15) / 16;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int first_row = blockIdx.x * ROWS, first_output = blockIdx.y * OUTPUTS, steps = inputs / 64, strips = (outputs + 15) / 16;
   const int begin = blockIdx.z * chunk, end = min(steps, begin + chunk);
+  T *sx = (T *)stages;
+  unsigned char *ring = stages + STAGES * ROWS * WIDE * 2 + warp * STAGES * STAGE;
+  const int first = first_output / 16 + warp * 2;
+  const u64 strip[2] = {(u64)min(first, strips - 1) * steps, (u64)min(first + 1, strips - 1) * steps};
 
   auto load = [&](int step) {
-    unsigned char *stage = stages + step % STAGES * STAGE;
     if (step < end) {
-      constexpr int PER_TILE = Tiles<BITS>::BYTES / 16, PER_SCALE = Tiles<BITS>::SCALES / 16;
+      unsigned char *stage = ring + (step - begin) % STAGES * STAGE;
 #pragma unroll
-      for (int c = threadIdx.x; c < STRIPS * PER_TILE; c += THREADS) {
-        int strip = first_strip + c / PER_TILE;
-        u64 from = ((u64)min(strip, strips - 1) * steps + step) * Tiles<BITS>::BYTES + c % PER_TILE * 16;
-        fetch(stage + c * 16, tiles + from, strip < strips);
+      for (int i = 0; i < 2; i++) {
+        const unsigned char *from = tiles + (strip[i] + step) * WEIGHTS + lane * 16;
+#pragma unroll
+        for (int c = 0; c < WEIGHTS; c += 512) fetch(stage + i * WEIGHTS + c + lane * 16, from + c, true);
       }
+      constexpr int PER = FACTORS / 16;
+      if (lane < 2 * PER) fetch(stage + 2 * WEIGHTS + lane * 16, scales + (strip[lane / PER] + step) * FACTORS + lane % PER * 16, true);
+      T *to = sx + (step - begin) % STAGES * ROWS * WIDE;
 #pragma unroll
-      for (int c = threadIdx.x; c < STRIPS * PER_SCALE; c += THREADS) {
-        int strip = first_strip + c / PER_SCALE;
-        u64 from = ((u64)min(strip, strips - 1) * steps + step) * Tiles<BITS>::SCALES + c % PER_SCALE * 16;
-        fetch(stage + WEIGHTS + c * 16, scales + from, strip < strips);
-      }
-      T *to = (T *)(stage + WEIGHTS + FACTORS);
-#pragma unroll
-      for (int c = threadIdx.x; c < ROWS * 8; c += THREADS) {
-        int r = c / 8, at = c % 8 * 8;
-        bool valid = first_row + r < rows;
-        fetch(to + r * WIDE + at, x + (u64)(valid ? first_row + r : 0) * inputs + step * 64 + at, valid);
+      for (int c = threadIdx.x; c < ROWS * 8; c += 128) {
+        const int r = c / 8, at = c % 8 * 8;
+        const bool valid = first_row + r < rows;
+        fetch(to + r * WIDE + at, x + (valid ? (u64)(first_row + r) * inputs + step * 64 + at : 0), valid);
       }
     }
     fetched();
@@ -123,15 +124,13 @@ __device__ __forceinline__ void product(const T *x, const unsigned char *tiles, 
     await<STAGES - 2>();
     __syncthreads();
     load(step + STAGES - 1);
-    const unsigned char *stage = stages + step % STAGES * STAGE;
-    const T *b_at = (const T *)(stage + WEIGHTS + FACTORS) + ((lane >> 4) * 8 + (lane & 7)) * WIDE + ((lane >> 3) & 1) * 8;
-    const unsigned char *tile = stage + warp * 2 * Tiles<BITS>::BYTES, *scale = stage + WEIGHTS + warp * 2 * Tiles<BITS>::SCALES;
+    const unsigned char *stage = ring + (step - begin) % STAGES * STAGE;
+    const T *b_at = sx + ((step - begin) % STAGES * ROWS + (lane >> 4) * 8 + (lane & 7)) * WIDE + ((lane >> 3) & 1) * 8;
 #pragma unroll
-    for (int turn = 0; turn < 2 / SIDES; turn++) {
-      const int half = SIDES == 2 ? side : turn;
+    for (int half = 0; half < 2; half++) {
       u32 a[2][2][4];
-      fragments<BITS>(a[0], tile, scale, half, lane);
-      fragments<BITS>(a[1], tile + Tiles<BITS>::BYTES, scale + Tiles<BITS>::SCALES, half, lane);
+      fragments<BITS>(a[0], stage, stage + 2 * WEIGHTS, half, lane);
+      fragments<BITS>(a[1], stage + WEIGHTS, stage + 2 * WEIGHTS + FACTORS, half, lane);
 #pragma unroll
       for (int k = 0; k < 2; k++) {
 #pragma unroll
@@ -148,36 +147,16 @@ __device__ __forceinline__ void product(const T *x, const unsigned char *tiles, 
     }
   }
   await<0>();
-  if (SIDES == 2) {
-    // One half hands its sums to the other.
-    __syncthreads();
-    float *sums = (float *)stages + (warp * 32 + lane) * (ROWS + 1);
-#pragma unroll
-    for (int i = 0; i < 2; i++)
-#pragma unroll
-      for (int n = 0; n < ROWS / 8; n++)
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-          if (side == 1) sums[(i * ROWS / 8 + n) * 4 + j] = y[i][n][j];
-    __syncthreads();
-    if (side == 1) return;
-#pragma unroll
-    for (int i = 0; i < 2; i++)
-#pragma unroll
-      for (int n = 0; n < ROWS / 8; n++)
-#pragma unroll
-        for (int j = 0; j < 4; j++) y[i][n][j] += sums[(i * ROWS / 8 + n) * 4 + j];
-  }
 #pragma unroll
   for (int i = 0; i < 2; i++) {
 #pragma unroll
     for (int n = 0; n < ROWS / 8; n++) {
 #pragma unroll
       for (int j = 0; j < 4; j++) {
-        int output = (first_strip + warp * 2 + i) * 16 + lane / 4 + j / 2 * 8, row = first_row + n * 8 + lane % 4 * 2 + j % 2;
-        if (output >= outputs || row >= rows) continue;
-        if (gridDim.z == 1) out[(u64)row * outputs + output] = narrow(y[i][n][j]);
-        else parts[((u64)blockIdx.z * rows + row) * outputs + output] = y[i][n][j];
+        const int o = first_output + (warp * 2 + i) * 16 + lane / 4 + j / 2 * 8, r = first_row + n * 8 + lane % 4 * 2 + j % 2;
+        if (o >= outputs || r >= rows) continue;
+        if (gridDim.z == 1) out[(u64)r * outputs + o] = narrow(y[i][n][j]);
+        else parts[((u64)blockIdx.z * rows + r) * outputs + o] = y[i][n][j];
       }
     }
   }
@@ -196,20 +175,19 @@ PRODUCT(4, 16)
 PRODUCT(4, 32)
 PRODUCT(4, 64)
 
-// The sum of the parts of a product.
+// The sum of the parts of a product of `size` elements, a multiple of 4.
 extern "C" __global__ void __launch_bounds__(256) sum_parts(const float *parts, T *out, int count, int size) {
-  int at = (blockIdx.x * 256 + threadIdx.x) * 4;
+  const int at = (blockIdx.x * 256 + threadIdx.x) * 4;
   if (at >= size) return;
   float4 sum = {0, 0, 0, 0};
   for (int p = 0; p < count; p++) {
-    float4 more = *(const float4 *)(parts + (u64)p * size + at);
+    const float4 more = *(const float4 *)(parts + (u64)p * size + at);
     sum.x += more.x;
     sum.y += more.y;
     sum.z += more.z;
     sum.w += more.w;
   }
-  uint2 both = {pack(sum.x, sum.y), pack(sum.z, sum.w)};
-  *(uint2 *)(out + at) = both;
+  *(uint2 *)(out + at) = {pack(sum.x, sum.y), pack(sum.z, sum.w)};
 }
 
 // The weights as elements, [outputs, inputs]; a warp per tile.

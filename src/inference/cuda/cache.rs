@@ -16,14 +16,25 @@ pub struct FusedLayer<'a> {
     pub qk_norm: Option<(&'a Tensor, &'a Tensor)>,
     /// Epsilon of these norms.
     pub eps: f64,
-    /// Cosines and sines of the pack's rows in f32, `[rows, rotated / 2]`.
-    pub rope: Option<(&'a Tensor, &'a Tensor)>,
+    /// How heads are turned.
+    pub rope: Option<FusedRope<'a>>,
     /// Multiplier of scores.
     pub scale: f64,
     /// Range that scores are squashed into.
     pub softcap: Option<f64>,
     /// Keys that a query sees, itself included.
     pub window: Option<usize>,
+}
+
+/// How the heads of a pack are turned.
+#[derive(Clone, Copy)]
+pub struct FusedRope<'a> {
+    /// Cosines in f32, `[positions, rotated / 2]`.
+    pub cos: &'a Tensor,
+    /// Sines.
+    pub sin: &'a Tensor,
+    /// Which of them each row takes, `[rows]`.
+    pub places: &'a Tensor,
 }
 
 /// Keys and values of one layer, each `[tokens, key heads, dim]`.
@@ -150,16 +161,12 @@ impl RaggedCache {
         let (keys, values) = &self.all[what.layer];
         let query = self.kernels.room((rows, heads.queries * heads.dim))?;
         let half = match what.rope {
-            Some((cos, _)) => cos.dim(1)?,
+            Some(rope) => rope.cos.dim(1)?,
             None => 0,
         };
         self.kernels.launch(
             &self.kernels.place,
-            (
-                (rows * (heads.queries + 2 * heads.keys)).div_ceil(4),
-                1,
-                1,
-            ),
+            ((rows * (heads.queries + 2 * heads.keys)).div_ceil(4), 1, 1),
             128,
             0,
             &[
@@ -168,8 +175,9 @@ impl RaggedCache {
                 of_option(what.qk_norm.map(|(query, _)| query))?,
                 of_option(what.qk_norm.map(|(_, key)| key))?,
                 Argument::Float(what.eps),
-                of_option(what.rope.map(|(cos, _)| cos))?,
-                of_option(what.rope.map(|(_, sin)| sin))?,
+                of_option(what.rope.map(|rope| rope.cos))?,
+                of_option(what.rope.map(|rope| rope.sin))?,
+                of_option(what.rope.map(|rope| rope.places))?,
                 Argument::Int(half),
                 of(&plan.places)?,
                 of(&query)?,

@@ -4,10 +4,22 @@ use super::{
         decoder::{Cache, Decoder},
         pack::Pack,
     },
-    cache::{FusedLayer, RaggedCache},
+    cache::{FusedLayer, FusedRope, RaggedCache},
     kernels::{Argument, Kernels, of, of_option},
 };
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
+
+/// Fewer positions are not worth a table of their own.
+const LEAST_POSITIONS: usize = 4096;
+
+/// Angles of positions on the device.
+#[derive(Default)]
+pub struct Angles {
+    /// How many positions.
+    positions: usize,
+    /// Cosines and sines of each rope.
+    tables: Vec<(Tensor, Tensor)>,
+}
 
 impl Decoder {
     /// All layers by our own kernels: the normed state `[wanted, hidden]` of
@@ -19,16 +31,15 @@ impl Decoder {
         &self,
         cache: &RaggedCache,
         pack: &Pack,
-        ropes: &[(usize, Vec<f32>, Vec<f32>)],
     ) -> Result<Option<Tensor>> {
         let kernels = cache.kernels();
-        let rows = pack.rows();
-        let ropes = ropes
+        let angles = &self.angles;
+        let places = self
+            .ropes
             .iter()
-            .map(|(half, cos, sin)| {
-                let tensor =
-                    |values: &Vec<f32>| Tensor::from_slice(values, (rows, *half), &self.device);
-                Ok((tensor(cos)?, tensor(sin)?))
+            .map(|rope| {
+                let places = rope.places(pack, angles.positions);
+                Tensor::from_vec(places, pack.rows(), &self.device)
             })
             .collect::<Result<Vec<_>>>()?;
         let plan = cache.plan(pack)?;
@@ -47,8 +58,12 @@ impl Decoder {
                 qk_norm: layer.qk_norm.as_ref().map(|(q, k)| (q, k)),
                 eps: self.config.norm_eps,
                 rope: layer.kind.rope.map(|rope| {
-                    let (cos, sin) = &ropes[rope];
-                    (cos, sin)
+                    let (cos, sin) = &angles.tables[rope];
+                    FusedRope {
+                        cos,
+                        sin,
+                        places: &places[rope],
+                    }
                 }),
                 scale: self.config.query_scale,
                 softcap: self.config.attention_softcap,
@@ -74,6 +89,31 @@ impl Decoder {
             (x, normed) = self.add_norm(kernels, &x, &added, post, next)?;
         }
         Ok(Some(normed))
+    }
+
+    /// Takes the angles of as many positions to the device as a pack needs.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(in super::super) fn reach(&mut self, pack: &Pack) -> Result<()> {
+        let ends = pack.spans.iter().map(|span| span.past + span.len);
+        let needed = ends.max().unwrap_or(0);
+        if needed <= self.angles.positions {
+            return Ok(());
+        }
+        let positions = needed.next_power_of_two().max(LEAST_POSITIONS);
+        let mut tables = Vec::new();
+        for (rope, config) in self.ropes.iter_mut().zip(&self.config.ropes) {
+            let half = config.dim / 2;
+            let (cos, sin) = rope.table(positions);
+            let rows = cos.len().checked_div(half).unwrap_or(0);
+            tables.push((
+                Tensor::from_vec(cos, (rows, half), &self.device)?,
+                Tensor::from_vec(sin, (rows, half), &self.device)?,
+            ));
+        }
+        self.angles = Angles { positions, tables };
+        Ok(())
     }
 
     /// `x + added`, and the norm of the sum.
@@ -130,6 +170,30 @@ impl Decoder {
             ],
         )?;
         Ok(out)
+    }
+
+    /// The likeliest token of each row of logits as [`Decoder::forward`] gives
+    /// them; `None` where one is not finite.
+    pub(in super::super) fn greedy_fused(
+        &self,
+        cache: &RaggedCache,
+        logits: &Tensor,
+    ) -> Result<Vec<Option<u32>>> {
+        let kernels = cache.kernels();
+        let (rows, vocab) = logits.dims2()?;
+        let tokens = kernels.room_of(rows, DType::U32)?;
+        kernels.launch(
+            &kernels.greedy,
+            (rows, 1, 1),
+            1024,
+            0,
+            &[of(logits)?, of(&tokens)?, Argument::Int(vocab)],
+        )?;
+        let tokens = tokens.to_vec1::<u32>()?;
+        Ok(tokens
+            .into_iter()
+            .map(|token| (token != u32::MAX).then_some(token))
+            .collect())
     }
 
     /// The cache, where it is one for our own kernels.

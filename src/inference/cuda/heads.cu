@@ -3,7 +3,7 @@
 
 extern "C" __global__ void __launch_bounds__(128)
 place(const T *qkv, const T *bias, const T *query_norm, const T *key_norm, float eps, const float *cosines, const float *sines,
-      int half, const u32 *places, T *query, T *keys, T *values, int rows) {
+      const u32 *positions, int half, const u32 *places, T *query, T *keys, T *values, int rows) {
   __shared__ float buffer[4][HEAD];
   const int heads = QUERIES + 2 * KEYS;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -37,15 +37,13 @@ place(const T *qkv, const T *bias, const T *query_norm, const T *key_norm, float
           : is_key ? keys + ((u64)places[row] * KEYS + head - QUERIES) * HEAD
                    : values + ((u64)places[row] * KEYS + head - QUERIES - KEYS) * HEAD;
   const int turned = is_query || is_key ? half : 0;
-  const float *c = cosines + (u64)row * half, *s = sines + (u64)row * half;
-  for (int e = lane; e < HEAD / 2; e += 32) {
-    float pair[2];
-    for (int i = 0; i < 2; i++) {
-      int at = 2 * e + i;
-      pair[i] = x[at];
-      if (at < turned) pair[i] = x[at] * c[at] - x[at + turned] * s[at];
-      else if (at < 2 * turned) pair[i] = x[at] * c[at - turned] + x[at - turned] * s[at - turned];
-    }
-    ((u32 *)to)[e] = pack(pair[0], pair[1]);
+  const u64 angle = turned ? (u64)positions[row] * half : 0;
+  const float *c = cosines + angle, *s = sines + angle;
+  for (int e = lane; e < turned; e += 32) {
+    float a = x[e], b = x[e + turned], cosine = c[e], sine = s[e];
+    x[e] = a * cosine - b * sine;
+    x[e + turned] = b * cosine + a * sine;
   }
+  __syncwarp();
+  for (int e = lane; e < HEAD / 2; e += 32) ((u32 *)to)[e] = pack(x[2 * e], x[2 * e + 1]);
 }

@@ -1,6 +1,6 @@
 use super::super::attention::Heads;
 use candle_core::{
-    CudaDevice, CudaStorage, DType, Error, Result, Shape, Storage, Tensor,
+    CudaDevice, CudaStorage, DType, Device, Error, Result, Shape, Storage, Tensor,
     cuda_backend::{
         CudaStorageSlice, WrapErr,
         cudarc::{
@@ -39,6 +39,17 @@ pub enum Argument {
     Float(f64),
 }
 
+/// A product with quantised weights.
+pub struct Product {
+    bits: usize,
+    /// Rows of a tile of the result.
+    pub rows: usize,
+    /// The kernel.
+    pub function: CudaFunction,
+    /// Bytes of shared memory of a block.
+    pub shared: usize,
+}
+
 /// Our kernels, compiled for a model and a device.
 pub struct Kernels {
     device: CudaDevice,
@@ -53,8 +64,9 @@ pub struct Kernels {
     pub combine: CudaFunction,
     pub add_norm: CudaFunction,
     pub gated: CudaFunction,
+    pub greedy: CudaFunction,
     pub sum_parts: CudaFunction,
-    products: Vec<(usize, usize, CudaFunction)>,
+    products: Vec<Product>,
     expand: [CudaFunction; 2],
 }
 
@@ -114,8 +126,14 @@ impl Kernels {
         let mut products = Vec::new();
         for bits in [8, 4] {
             for rows in [16, 32, 64] {
-                let name = format!("product_{bits}_{rows}");
-                products.push((bits, rows, function(&name, product_shared(bits, rows))?));
+                let shared = product_shared(bits, rows);
+                let function = function(&format!("product_{bits}_{rows}"), shared)?;
+                products.push(Product {
+                    bits,
+                    rows,
+                    function,
+                    shared,
+                });
             }
         }
         let attention = |rows| attention_shared(rows, dim);
@@ -126,6 +144,7 @@ impl Kernels {
             combine: function("combine", 0)?,
             add_norm: function("add_norm", WIDEST_ROW * 4)?,
             gated: function("gated", 0)?,
+            greedy: function("greedy", 0)?,
             sum_parts: function("sum_parts", 0)?,
             products,
             expand: [function("expand_8", 0)?, function("expand_4", 0)?],
@@ -152,14 +171,10 @@ impl Kernels {
         attention_shared(rows, self.heads.dim.next_multiple_of(16))
     }
 
-    /// The product of weights of `bits` for so many rows: the rows of a block,
-    /// the kernel, and its shared memory.
-    pub fn product(&self, bits: usize, rows: usize) -> Option<(usize, &CudaFunction, usize)> {
-        self.products
-            .iter()
-            .filter(|(known, ..)| *known == bits)
-            .find(|(_, most, _)| rows <= *most || *most == 64)
-            .map(|(_, most, function)| (*most, function, product_shared(bits, *most)))
+    /// The product of weights of `bits` for so many rows.
+    pub fn product(&self, bits: usize, rows: usize) -> Option<&Product> {
+        let mut all = self.products.iter().filter(|known| known.bits == bits);
+        all.find(|known| rows <= known.rows || known.rows == 64)
     }
 
     /// The kernel that turns weights of `bits` into elements.
@@ -180,7 +195,7 @@ impl Kernels {
     /// # Errors
     /// When the device has no memory.
     pub fn room_of(&self, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
-        let device = candle_core::Device::Cuda(self.device.clone());
+        let device = Device::Cuda(self.device.clone());
         // SAFETY: whoever asks for room writes all of it before it is read.
         unsafe { Tensor::empty(shape, dtype, &device) }
     }
@@ -266,7 +281,11 @@ pub fn pointer(tensor: &Tensor) -> Result<u64> {
         CudaStorageSlice::F32(slice) => start(slice, storage, offset),
         CudaStorageSlice::U32(slice) => start(slice, storage, offset),
         CudaStorageSlice::U8(slice) => start(slice, storage, offset),
-        _ => return Err(Error::msg("a kernel was given elements that it does not know")),
+        _ => {
+            return Err(Error::msg(
+                "a kernel was given elements that it does not know",
+            ));
+        }
     })
 }
 

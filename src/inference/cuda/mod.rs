@@ -8,6 +8,8 @@
 
 #[cfg(feature = "cuda")]
 mod cache;
+#[cfg(all(feature = "cuda", feature = "failpoints"))]
+mod drill;
 #[cfg(feature = "cuda")]
 mod forward;
 #[cfg(feature = "cuda")]
@@ -19,5 +21,7 @@ mod tile_matrix;
 #[cfg(any(feature = "cuda", test))]
 mod tiles;
 
+#[cfg(all(feature = "cuda", feature = "failpoints"))]
+pub use self::drill::drill;
 #[cfg(feature = "cuda")]
-pub use self::{cache::RaggedCache, kernels::Kernels, tile_matrix::TileMatrix};
+pub use self::{cache::RaggedCache, forward::Angles, kernels::Kernels, tile_matrix::TileMatrix};

@@ -181,14 +181,7 @@ fn key_items(spans: &[&Span], group: usize, bases: &[usize], parts: usize) -> Ve
     items
 }
 
-fn item(
-    span: &Span,
-    bases: &[usize],
-    tile: usize,
-    first: usize,
-    last: usize,
-    part: u32,
-) -> Item {
+fn item(span: &Span, bases: &[usize], tile: usize, first: usize, last: usize, part: u32) -> Item {
     [
         span.start as u32,
         span.len as u32,

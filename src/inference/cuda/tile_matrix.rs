@@ -9,14 +9,14 @@ use std::sync::Arc;
 /// their bytes weigh less than what cuBLAS does better.
 const MOST_ROWS: usize = 256;
 
-/// Outputs of a block.
+/// Outputs of a tile of the result.
 const OUTPUTS: usize = 128;
 
-/// Blocks for each multiprocessor that keep the memory busy.
-const BLOCKS: usize = 2;
-
 /// Fewer steps of inputs are not worth a block of their own.
-const STEPS: usize = 8;
+const LEAST_STEPS: usize = 7;
+
+/// Blocks for each multiprocessor that keep the memory busy.
+const BLOCKS: usize = 3;
 
 /// A quantised matrix on a GPU.
 pub struct TileMatrix {
@@ -82,59 +82,59 @@ impl TileMatrix {
         } else {
             x.pad_with_zeros(1, 0, self.inputs - width)?
         };
-        match self.kernels.product(self.bits, rows) {
-            Some((tall, function, shared)) if rows <= MOST_ROWS => {
-                let steps = self.inputs / INPUTS;
-                let blocks = (rows.div_ceil(tall), self.outputs.div_ceil(OUTPUTS));
-                let wanted = self.kernels.processors * BLOCKS / (blocks.0 * blocks.1).max(1);
-                let parts = wanted.clamp(1, (steps / STEPS).max(1));
-                let chunk = steps.div_ceil(parts);
-                let parts = steps.div_ceil(chunk);
-                let out = self.kernels.room((rows, self.outputs))?;
-                let partial = if parts > 1 {
-                    Some(
-                        self.kernels
-                            .room_of((parts, rows, self.outputs), DType::F32)?,
-                    )
-                } else {
-                    None
-                };
-                self.kernels.launch(
-                    function,
-                    (blocks.0, blocks.1, parts),
-                    128,
-                    shared,
-                    &[
-                        of(&x)?,
-                        of(&self.weights)?,
-                        of(&self.scales)?,
-                        of(&out)?,
-                        of_option(partial.as_ref())?,
-                        Argument::Int(rows),
-                        Argument::Int(self.outputs),
-                        Argument::Int(self.inputs),
-                        Argument::Int(chunk),
-                    ],
-                )?;
-                if let Some(partial) = partial {
-                    let size = rows * self.outputs;
-                    self.kernels.launch(
-                        &self.kernels.sum_parts,
-                        (size.div_ceil(4 * 256), 1, 1),
-                        256,
-                        0,
-                        &[
-                            of(&partial)?,
-                            of(&out)?,
-                            Argument::Int(parts),
-                            Argument::Int(size),
-                        ],
-                    )?;
-                }
-                Ok(out)
-            }
-            _ => x.matmul(&self.elements()?.t()?),
+        let columns = self.outputs.div_ceil(OUTPUTS);
+        let Some(product) = self
+            .kernels
+            .product(self.bits, rows)
+            .filter(|_| rows <= MOST_ROWS)
+        else {
+            return x.matmul(&self.elements()?.t()?);
+        };
+        let steps = self.inputs / INPUTS;
+        let tiles = columns * rows.div_ceil(product.rows);
+        let wanted = (self.kernels.processors * BLOCKS).div_ceil(tiles);
+        let chunk = steps.div_ceil(wanted.clamp(1, (steps / LEAST_STEPS).max(1)));
+        let parts = steps.div_ceil(chunk);
+        let partial = if parts > 1 {
+            let shape = (parts, rows, self.outputs);
+            Some(self.kernels.room_of(shape, DType::F32)?)
+        } else {
+            None
+        };
+        let out = self.kernels.room((rows, self.outputs))?;
+        self.kernels.launch(
+            &product.function,
+            (rows.div_ceil(product.rows), columns, parts),
+            128,
+            product.shared,
+            &[
+                of(&x)?,
+                of(&self.weights)?,
+                of(&self.scales)?,
+                of(&out)?,
+                of_option(partial.as_ref())?,
+                Argument::Int(rows),
+                Argument::Int(self.outputs),
+                Argument::Int(self.inputs),
+                Argument::Int(chunk),
+            ],
+        )?;
+        if let Some(partial) = partial {
+            let size = rows * self.outputs;
+            self.kernels.launch(
+                &self.kernels.sum_parts,
+                (size.div_ceil(4 * 256), 1, 1),
+                256,
+                0,
+                &[
+                    of(&partial)?,
+                    of(&out)?,
+                    Argument::Int(parts),
+                    Argument::Int(size),
+                ],
+            )?;
         }
+        Ok(out)
     }
 
     /// The weights as elements, `[outputs, inputs]`.

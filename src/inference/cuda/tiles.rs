@@ -42,12 +42,7 @@ pub const fn fits(kind: GgmlDType) -> bool {
 impl Tiles {
     /// Takes rows of blocks of Q8_0 or Q4_K apart; `None` for other types, or
     /// rows that are no whole number of blocks.
-    pub fn of_blocks(
-        kind: GgmlDType,
-        outputs: usize,
-        inputs: usize,
-        bytes: &[u8],
-    ) -> Option<Self> {
+    pub fn of_blocks(kind: GgmlDType, outputs: usize, inputs: usize, bytes: &[u8]) -> Option<Self> {
         let row_bytes = inputs / kind.block_size() * kind.type_size();
         if !fits(kind)
             || !inputs.is_multiple_of(kind.block_size())
@@ -160,7 +155,10 @@ mod tests {
     /// The matrix that a warp would see, by the description in `blocks.cu`.
     fn read(tiles: &Tiles) -> Vec<Vec<f32>> {
         let steps = tiles.inputs / INPUTS;
-        let (tile, scale) = (1024 * tiles.bits / 8, if tiles.bits == 8 { 64 } else { 128 });
+        let (tile, scale) = (
+            1024 * tiles.bits / 8,
+            if tiles.bits == 8 { 64 } else { 128 },
+        );
         let mut matrix = vec![vec![f32::NAN; tiles.inputs]; tiles.outputs.next_multiple_of(16)];
         for strip in 0..tiles.outputs.div_ceil(OUTPUTS) {
             for step in 0..steps {

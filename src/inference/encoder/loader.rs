@@ -329,7 +329,7 @@ impl<'a> Loader<'a> {
             Precision::Float(self.compute),
             &Place::plain(self.device.clone()),
         )
-            .map_err(|error| self.failure(label, &error))?;
+        .map_err(|error| self.failure(label, &error))?;
         Ok(Projection { linear, bias })
     }
 
