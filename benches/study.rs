@@ -357,9 +357,18 @@ batch_size: 32
 "
         );
         place.write("study.yaml", &yaml);
-        let begun = Instant::now();
-        let cpu = place.cpu_seconds(&["run", "study.yaml"]);
-        (cpu, begun.elapsed().as_secs_f64())
+        // The kernel counts in steps of 10 ms, and whatever else runs can only
+        // add to them.
+        let mut cpu = f64::INFINITY;
+        let mut round = 0;
+        let wall = best(|| {
+            round += 1;
+            let output = format!("supervised_{name}_{round}");
+            let begun = Instant::now();
+            cpu = cpu.min(place.cpu_seconds(&["run", "study.yaml", "--output", &output]));
+            begun.elapsed().as_secs_f64()
+        });
+        (cpu, wall)
     };
     let (small, _) = run(fewer, "exact_match");
     let (large, wall) = run(more, "exact_match");

@@ -2,7 +2,7 @@ use super::{
     LoadOptions, classify,
     config::ModelConfig,
     decoder::Decoder,
-    device, fitting, host,
+    device, fingerprint, fitting, host,
     linear::Precision,
     loader::Layout,
     memory,
@@ -29,6 +29,7 @@ use std::{
     cmp::Reverse,
     collections::{HashMap, VecDeque},
     num::NonZeroUsize,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -55,6 +56,8 @@ pub struct EngineStats {
 pub struct Engine {
     label: String,
     revision: Option<String>,
+    /// SHA-256 of the weights and of the tokenizer, where they were asked for.
+    identity: [Option<String>; 2],
     decoder: Decoder,
     text: TextModel,
     options: LoadOptions,
@@ -118,6 +121,10 @@ impl Engine {
             }
             _ => None,
         };
+        let identity = match &options.cache {
+            Some(directory) => identity(files, &directory.join("weights")),
+            None => [None, None],
+        };
         let decoder = Decoder::load(config, &weights, layout, &device, cache)?;
         // The layers came from rayon's threads.
         #[cfg(feature = "cuda")]
@@ -125,6 +132,7 @@ impl Engine {
         Ok(Self {
             label,
             revision: files.revision.clone(),
+            identity,
             decoder,
             text,
             options: options.clone(),
@@ -541,6 +549,8 @@ impl Generator for Engine {
         json!({
             "model": self.label,
             "revision": self.revision,
+            "weights_sha256": self.identity[0],
+            "tokenizer_sha256": self.identity[1],
             "architecture": config.family,
             "device": self.options.device.to_string(),
             "quantization": self.options.quantization.as_str(),
@@ -554,6 +564,16 @@ impl Generator for Engine {
             "tensors": tensors,
         })
     }
+}
+
+/// What the files are, by their hashes; a file that is read for the first time
+/// is noted below `notes`. Not to know is no reason not to run.
+fn identity(files: &ModelFiles, notes: &Path) -> [Option<String>; 2] {
+    let found = std::fs::create_dir_all(notes).and_then(|()| fingerprint::identity(files, notes));
+    found.unwrap_or_else(|error| {
+        tracing::warn!("{}: its hash is not known: {error}", files.label);
+        [None, None]
+    })
 }
 
 /// The type of activations: f32 on the processor, elsewhere what was asked

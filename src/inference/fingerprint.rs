@@ -1,6 +1,6 @@
 //! Which weights a model's files hold.
 
-use crate::hub::WeightFiles;
+use crate::hub::{FileSource, ModelFiles, WeightFiles};
 use memmap2::Mmap;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -31,6 +31,25 @@ pub fn fingerprint(files: &WeightFiles, notes: &Path) -> io::Result<Option<Strin
         .map(|path| of_file(path, notes))
         .collect::<io::Result<Vec<_>>>()?;
     Ok(Some(hash(hashes.join("\n").as_bytes())))
+}
+
+/// What a model is made of, for the record: the SHA-256 of its weights (as
+/// [`fingerprint`], of a GGUF file its own) and of its tokenizer.
+///
+/// # Errors
+/// When a file can not be read.
+pub fn identity(files: &ModelFiles, notes: &Path) -> io::Result<[Option<String>; 2]> {
+    let weights = match &files.weights {
+        WeightFiles::Gguf(path) => Some(of_file(path, notes)?),
+        WeightFiles::Embedded(bytes) => Some(hash(bytes)),
+        WeightFiles::Safetensors(_) => fingerprint(&files.weights, notes)?,
+    };
+    let tokenizer = match &files.tokenizer {
+        Some(FileSource::Path(path)) => Some(hash(&fs::read(path)?)),
+        Some(FileSource::Embedded(bytes)) => Some(hash(bytes)),
+        None => None,
+    };
+    Ok([weights, tokenizer])
 }
 
 fn of_file(path: &Path, notes: &Path) -> io::Result<String> {

@@ -1,5 +1,6 @@
 use super::{
     devices::LaneDevice,
+    environment,
     experiment::{ExperimentRun, Verdict},
     generation::failure_of,
     judge::Judge,
@@ -19,7 +20,7 @@ use crate::{
     domain::{Event, ExperimentSpec, Failure, FailureClass, Phase},
 };
 use crossbeam_channel::Receiver;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -67,7 +68,7 @@ impl<'s, 'a> Lane<'s, 'a> {
             inbox,
             signals,
             ears: Ears(&shared.audience),
-            environment: environment(device),
+            environment: environment::of(device),
             judge: shared
                 .study
                 .llm_judge
@@ -416,17 +417,6 @@ fn may_be_the_device(failure: Option<&Failure>) -> bool {
             failure.class,
             FailureClass::Permanent | FailureClass::BadItem
         )
-    })
-}
-
-fn environment(device: &LaneDevice) -> Value {
-    json!({
-        "ragicamp": env!("CARGO_PKG_VERSION"),
-        "device": device.name,
-        "host": rustix::system::uname().nodename().to_string_lossy(),
-        "kernel": rustix::system::uname().release().to_string_lossy(),
-        "threads": std::thread::available_parallelism().map_or(0, usize::from),
-        "cuda": cfg!(feature = "cuda"),
     })
 }
 

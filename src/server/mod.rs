@@ -106,9 +106,11 @@ pub fn serve(
         let address = listener.local_addr()?;
         let app = App::new(options, address)?;
         let stop = app.stop_sender();
+        // Whoever is told the address may end the server at once.
+        let end = end()?;
         listening(address);
         connections::serve(listener, app.router(), async move {
-            signal().await;
+            end.await;
             // Streams of events have no end of their own.
             stop.send_replace(true);
         })
@@ -117,17 +119,15 @@ pub fn serve(
     })
 }
 
-async fn signal() {
+/// Takes the signals over from now on; what is returned waits for one.
+fn end() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        // Without handlers the default action ends the process anyway.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }

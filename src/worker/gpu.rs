@@ -39,6 +39,21 @@ impl Gpus {
         count.and_then(Result::ok).unwrap_or(0) as usize
     }
 
+    /// What they are called.
+    pub fn names(&self) -> Vec<String> {
+        let Some(nvml) = &self.nvml else {
+            return Vec::new();
+        };
+        (0..nvml.device_count().unwrap_or(0))
+            .filter_map(|index| nvml.device_by_index(index).ok()?.name().ok())
+            .collect()
+    }
+
+    /// The driver's version.
+    pub fn driver(&self) -> Option<String> {
+        self.nvml.as_ref()?.sys_driver_version().ok()
+    }
+
     /// Bytes in use, per GPU; of `only` this one, where another lane's worker
     /// may be busy on the rest.
     pub fn used(&self, only: Option<&str>) -> Vec<u64> {
