@@ -26,6 +26,7 @@ pub struct ResumeArgs {
 }
 
 pub fn run(args: &ResumeArgs) -> Result<ExitStatus, CliError> {
+    crate::runner::grow_in_large_steps();
     let mut file = study_file::open_directory(&args.dir)?;
     args.overrides.apply(&mut file.study)?;
     // To resume is to go on: what is complete stays, unless --force says more.

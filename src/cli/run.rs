@@ -11,7 +11,7 @@ use crate::{
     domain::{ExperimentSpec, FailureClass},
     runner::{
         self, DeviceError, LaneDevice, Machine, Plan, Resources, RunError, RunOptions, StudyRun,
-        WorkerProgram,
+        WorkerProgram, grow_in_large_steps,
     },
 };
 use anyhow::{Context, anyhow};
@@ -139,6 +139,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub fn run(args: &RunArgs) -> Result<ExitStatus, CliError> {
+    grow_in_large_steps();
     let mut file = study_file::open(&args.study)?;
     let is_directory = args.study.is_dir();
     if is_directory {

@@ -1,6 +1,7 @@
 //! The C library's heap, for a supervisor.
 
 /// Lets the lanes of a run allocate from one heap that grows in large steps.
+/// To be called before the first thread is started.
 ///
 /// glibc gives each thread a heap of its own, which grows by a page and a
 /// system call at a time: for a lane, which keeps what it is told, that was a

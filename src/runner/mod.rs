@@ -46,6 +46,7 @@ mod verification;
 
 pub use devices::{DeviceError, LaneDevice, Machine};
 
+pub use heap::grow_in_large_steps;
 pub use judge::Judge;
 pub use listener::Listener;
 pub use memory::{device_memory, gguf_in_memory, weights_in_memory};

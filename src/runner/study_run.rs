@@ -1,7 +1,6 @@
 use super::{
     costs,
     encoders::StudyEncoders,
-    heap,
     lane::{Lane, lock},
     lessons::Lessons,
     listener::{Audience, Hear, Listener},
@@ -143,7 +142,6 @@ impl<'a> StudyRun<'a> {
     /// study behind.
     pub fn run(self) -> RunReport {
         let Self { shared } = self;
-        heap::grow_in_large_steps();
         let done = shared
             .experiments
             .iter()

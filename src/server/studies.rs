@@ -4,9 +4,19 @@ use crate::{
     diagnosis::{Cause, causes},
     domain::Phase,
 };
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::State,
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse, Response},
+};
 use serde::Serialize;
-use std::{path::Path as FilePath, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path as FilePath, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 use utoipa::ToSchema;
 
 /// Names of experiments told per cause.
@@ -90,13 +100,13 @@ pub async fn list(State(app): State<Arc<App>>) -> Result<Json<Studies>, Problem>
     params(("study" = String, Path, description = "A study's id, percent-encoded.")),
     responses((status = 200, body = StudyInFull), Problem)
 )]
-pub async fn one(
-    State(app): State<Arc<App>>,
-    Named(id): Named,
-) -> Result<Json<StudyInFull>, Problem> {
+pub async fn one(State(app): State<Arc<App>>, Named(id): Named) -> Result<Body, Problem> {
     app.read(move |app| {
         let path = app.place.study(&id)?;
         let health = app.look(&path)?;
+        if let Some(known) = app.told.of(&path, &health) {
+            return Ok(known);
+        }
         // Only what failed is read: its logs say why.
         let failed: Vec<_> = health
             .experiments
@@ -104,15 +114,45 @@ pub async fn one(
             .filter(|health| health.phase == Some(Phase::Failed) && app.place.holds(&health.path))
             .filter_map(|health| app.diagnoses.experiment(&health.path).ok())
             .collect();
-        Ok(Json(StudyInFull {
+        let study = StudyInFull {
             study: Study::of(&id, &path, &health),
             causes: causes(failed.iter().map(|source| &**source))
                 .into_iter()
                 .map(StudyCause::of)
                 .collect(),
-        }))
+        };
+        let body = serde_json::to_vec(&study).map_err(Problem::internal)?;
+        Ok(app.told.keep(path, health, body))
     })
     .await
+}
+
+/// What was told of studies, for as long as the look at them is the same.
+#[derive(Default)]
+pub struct Told(Mutex<HashMap<PathBuf, (Arc<StudyHealth>, Bytes)>>);
+
+impl Told {
+    fn of(&self, study: &FilePath, health: &Arc<StudyHealth>) -> Option<Body> {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, body) = told.get(study)?;
+        Arc::ptr_eq(known, health).then(|| Body(body.clone()))
+    }
+
+    fn keep(&self, study: PathBuf, health: Arc<StudyHealth>, body: Vec<u8>) -> Body {
+        let body = Bytes::from(body);
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert(study, (health, body.clone()));
+        Body(body)
+    }
+}
+
+/// JSON that is written already.
+pub struct Body(Bytes);
+
+impl IntoResponse for Body {
+    fn into_response(self) -> Response {
+        ([(CONTENT_TYPE, "application/json")], self.0).into_response()
+    }
 }
 
 impl StudyCause {
