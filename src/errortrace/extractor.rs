@@ -262,9 +262,11 @@ impl Extractor {
                 }
             };
         }
-        let keep = block.len().saturating_sub(BEFORE);
-        self.tail.clear();
-        self.tail.extend_from_slice(&block[keep..]);
+        // A block may be a single line: what came before it still counts.
+        let block = &block[block.len().saturating_sub(BEFORE)..];
+        let old = (self.tail.len() + block.len()).saturating_sub(BEFORE);
+        self.tail.drain(..old);
+        self.tail.extend_from_slice(block);
     }
 
     fn count_lines(&mut self, bytes: &[u8]) {

@@ -1,5 +1,5 @@
-use super::super::{Extractor, Limits, Report, read};
-use std::fmt::Write;
+use super::super::{Extractor, Limits, Report, Status, read};
+use std::{fmt::Write, fs, path::Path};
 
 fn summary(report: &Report) -> Vec<(String, u64, Vec<u64>)> {
     report
@@ -152,4 +152,32 @@ fn a_log_without_failures_has_no_analysis() {
     let report = read(b"Epoch 1: loss 0.4, error rate 0.1\n0 errors, 0 failed\nINFO no error was found\n[2025-12-10 03:58:22] Ignore import error when loading x: No module named 'y'\n");
     assert!(!report.has_failed());
     assert!(report.groups.is_empty());
+}
+
+#[test]
+fn what_stands_before_an_error_explains_it_in_small_pieces_too() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/logs");
+    let Ok(entries) = fs::read_dir(&directory) else {
+        eprintln!("skipped: {} is absent", directory.display());
+        return;
+    };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "log") {
+            continue;
+        }
+        let log = fs::read(&path).unwrap();
+        let told = |report: &Report| {
+            serde_json::to_string(&report.contract("job", Status::Failed, None)).unwrap()
+        };
+        let whole = told(&read(&log));
+        for size in [7, 90] {
+            let mut extractor = Extractor::new(Limits::default());
+            for piece in log.chunks(size) {
+                extractor.feed(piece);
+            }
+            let pieces = told(&extractor.finish());
+            assert_eq!(pieces, whole, "{} in pieces of {size}", path.display());
+        }
+    }
 }
