@@ -465,10 +465,9 @@ impl Engine {
         let mut others: Vec<&mut Sequence> = others.collect();
         freed.sort_unstable_by_key(|slot| Reverse(*slot));
         for slot in freed {
-            if let Some((_, prompt)) = keep.take_if(|(kept, _)| *kept == slot)
-                && self.decoder.keep(slot)
-            {
-                self.kept = Some(prompt);
+            if let Some((_, prompt)) = keep.take_if(|(kept, _)| *kept == slot) {
+                // The one before is gone, also where this one is not kept.
+                self.kept = self.decoder.keep(slot).then_some(prompt);
             }
             let moved = self
                 .decoder

@@ -3,8 +3,8 @@
 //! The failpoint `worker::batch` takes `return(KIND KEY=VALUE ...)`. Kinds:
 //! `oom`, `transient`, `device_lost`, `permanent`, `bad_item`, `sigkill`,
 //! `sigsegv`, `sigstop`, `hang`, `panic`, `garbage`; with CUDA the real
-//! `cuda::out_of_memory`, `cuda::invalid_launch`, `cuda::illegal_address`. Keys: `after=N` items are answered
-//! first; `over=N` only in batches larger than N; `idx=N` only in batches
+//! `cuda::out_of_memory`, `cuda::invalid_launch`, `cuda::illegal_address`.
+//! Keys: `after=N` items are answered first; `over=N` only in batches larger than N; `idx=N` only in batches
 //! that hold the question; `at=FILE:N` only in the Nth batch (from 0) of all
 //! workers that share the file; `from=FILE:N` in it and after, with `until=N`
 //! up to another; `every=FILE:N` in every Nth. The failpoint `worker::slow`

@@ -214,23 +214,15 @@ impl RaggedCache {
             Some((results, sums)) => (Some(results), Some(sums)),
             None => (None, None),
         };
+        let mut arguments = vec![of(&query)?, of(keys)?, of(values)?, of(&out)?];
+        arguments.extend([of_option(results)?, of_option(sums)?, of(&few.items)?]);
+        arguments.extend(end);
         self.kernels.launch(
             &self.kernels.attend_by_keys,
             (few.count, heads.keys, 1),
             128,
             self.kernels.attention_shared(16),
-            &[
-                of(&query)?,
-                of(keys)?,
-                of(values)?,
-                of(&out)?,
-                of_option(results)?,
-                of_option(sums)?,
-                of(&few.items)?,
-                Argument::Float(what.scale),
-                Argument::Float(what.softcap.unwrap_or(0.0)),
-                Argument::Int(what.window.unwrap_or(0)),
-            ],
+            &arguments,
         )?;
         if let (Some(results), Some(sums)) = (results, sums) {
             self.kernels.launch(

@@ -30,6 +30,7 @@ const APART: usize = 8;
 const WIDEST_ROW: usize = 12_000;
 
 /// What a kernel is given.
+#[derive(Debug, Clone, Copy)]
 pub enum Argument {
     /// Where a tensor begins.
     Pointer(u64),
