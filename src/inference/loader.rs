@@ -179,6 +179,7 @@ fn place(
     let kernels = match device {
         Device::Cuda(cuda)
             if !layout.tensor_attention
+                && Kernels::run_on(cuda)
                 && Kernels::fit(heads, layout.compute, config.hidden, config.intermediate) =>
         {
             Some(Kernels::new(cuda, heads, layout.compute)?)

@@ -84,6 +84,14 @@ impl Kernels {
             && intermediate.is_multiple_of(8)
     }
 
+    /// Whether a device has the instructions that they need: those of Ampere
+    /// and newer.
+    pub fn run_on(device: &CudaDevice) -> bool {
+        let stream = device.cuda_stream();
+        let capability = stream.context().compute_capability();
+        capability.is_ok_and(|capability| capability >= (8, 0))
+    }
+
     /// Compiles them.
     ///
     /// # Errors

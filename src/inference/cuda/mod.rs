@@ -3,8 +3,8 @@
 //! 8 and 4 bits. The kernels are compiled for the model's shape when it is
 //! loaded, by NVRTC.
 //!
-//! Computing in f32, and heads that the kernels do not know, take candle's
-//! operations instead (`attention_device.rs`).
+//! Computing in f32, heads that the kernels do not know, and devices older than
+//! Ampere take candle's operations instead (`attention_device.rs`).
 
 #[cfg(feature = "cuda")]
 mod cache;
