@@ -1,7 +1,9 @@
 //! How fast the engine answers: batches against single prompts, and weights
-//! of 8 and 4 bits against f32, on the embedded reader. Twice: questions with
-//! passages, whose answers are a few tokens, so that reading the prompt is the
-//! work; and short texts to go on with, where writing is.
+//! of 8 and 4 bits against f32, on the embedded reader. Three times: questions
+//! with passages, whose answers are a few tokens, so that reading the prompt
+//! is the work; short texts to go on with, where most end at once and a few
+//! run on alone; and those that run on to 32 tokens each, where every step of
+//! a batch is full.
 //!
 //! `cargo bench --bench engine`; further models as arguments:
 //! `cargo bench --bench engine -- hf:./path/to/model`.
@@ -12,12 +14,15 @@ use ragicamp::{
         Provider, Quantization,
     },
     hub,
-    inference::{self, Device, LoadOptions},
+    inference::{self, Device, Engine, LoadOptions},
 };
-use std::time::Instant;
+use std::{collections::HashSet, time::Instant};
 
 /// Each figure is the best of this many runs.
 const RUNS: usize = 3;
+
+/// Tokens that an answer may have.
+const LONGEST: usize = 32;
 
 fn main() {
     let names: Vec<String> = std::env::args()
@@ -33,8 +38,13 @@ fn main() {
 fn bench(name: &str) {
     for (what, requests) in [
         ("questions with passages", questions()),
-        ("short texts, gone on with", beginnings()),
+        ("short texts, gone on with", beginnings(64)),
+        ("short texts, 32 tokens each", endless(name)),
     ] {
+        if requests.is_empty() {
+            println!("{name}: {what}: no answer is that long");
+            continue;
+        }
         println!("{name}: {what}");
         let full = rates(name, Quantization::None, &requests);
         let [one, .., all] = full;
@@ -49,18 +59,20 @@ fn bench(name: &str) {
     }
 }
 
-/// Prompts per second at batch 1, 8 and 32.
-fn rates(name: &str, quantization: Quantization, requests: &[GenerationRequest]) -> [f64; 3] {
-    let spec = model(name);
+fn load(name: &str, quantization: Quantization) -> Engine {
     let options = LoadOptions {
         quantization,
         device: Device::Auto,
         ..LoadOptions::default()
     };
+    let files = hub::locate(&model(name), None).unwrap_or_else(|error| panic!("{error}"));
+    inference::load(&files, &options).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+/// Prompts per second at batch 1, 8 and 32.
+fn rates(name: &str, quantization: Quantization, requests: &[GenerationRequest]) -> [f64; 3] {
     let started = Instant::now();
-    let files = hub::locate(&spec, None).unwrap_or_else(|error| panic!("{error}"));
-    let mut engine =
-        inference::load(&files, &options).unwrap_or_else(|failure| panic!("{failure}"));
+    let mut engine = load(name, quantization);
     let loaded = started.elapsed();
     let mut tokens = 0;
     let rates = [1, 8, 32].map(|size| {
@@ -87,22 +99,27 @@ fn rates(name: &str, quantization: Quantization, requests: &[GenerationRequest])
 }
 
 /// The tokens of all answers.
-fn run(engine: &mut impl Generator, batch: &[GenerationRequest]) -> usize {
+fn run(engine: &mut Engine, batch: &[GenerationRequest]) -> usize {
+    let answers = answer(engine, batch);
+    assert_eq!(answers.len(), batch.len(), "every prompt is answered");
+    answers.iter().map(|(_, tokens)| tokens).sum()
+}
+
+/// The number of each prompt and the tokens of its answer.
+fn answer(engine: &mut Engine, batch: &[GenerationRequest]) -> Vec<(usize, usize)> {
     let settings = GenerationSettings {
-        max_new_tokens: 32,
+        max_new_tokens: LONGEST,
         ..GenerationSettings::default()
     };
-    let (mut done, mut tokens) = (0, 0);
+    let mut answers = Vec::new();
     engine
         .generate(batch, &settings, &mut |event| {
-            if let GenerationEvent::Done { generated, .. } = event {
-                done += 1;
-                tokens += generated.tokens_out;
+            if let GenerationEvent::Done { idx, generated } = event {
+                answers.push((idx, generated.tokens_out));
             }
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
-    assert_eq!(done, batch.len(), "every prompt is answered");
-    tokens
+    answers
 }
 
 fn model(name: &str) -> ModelSpec {
@@ -120,9 +137,22 @@ fn model(name: &str) -> ModelSpec {
     }
 }
 
-/// 64 beginnings of a text of different lengths, without a question.
-fn beginnings() -> Vec<GenerationRequest> {
-    (0..64)
+/// The first 64 beginnings whose answers are as long as they may be.
+fn endless(name: &str) -> Vec<GenerationRequest> {
+    let mut requests = beginnings(1_024);
+    let answers = answer(&mut load(name, Quantization::None), &requests);
+    let long: HashSet<usize> = answers
+        .into_iter()
+        .filter_map(|(idx, tokens)| (tokens == LONGEST).then_some(idx))
+        .collect();
+    requests.retain(|request| long.contains(&request.idx));
+    requests.truncate(64);
+    requests
+}
+
+/// Beginnings of a text of different lengths, without a question.
+fn beginnings(count: usize) -> Vec<GenerationRequest> {
+    (0..count)
         .map(|idx| GenerationRequest {
             idx,
             system: None,

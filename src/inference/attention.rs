@@ -6,13 +6,13 @@
 
 use super::{
     attention_kernel::{self, Part},
+    crew::{self, Shared},
     instructions::Instructions,
     lanes::LANES,
     pack::{Pack, Span},
     prefix::{Donor, Prefix},
 };
-use rayon::prelude::*;
-use std::ops::Range;
+use std::{cell::RefCell, ops::Range};
 
 /// Query rows per task.
 const BLOCK: usize = 16;
@@ -209,17 +209,14 @@ impl HostCache {
                 // SAFETY: a task alone writes its rows of its heads, and they
                 // are inside `out`.
                 unsafe {
-                    std::slice::from_raw_parts_mut(shared.0.add((row * queries + head) * dim), dim)
+                    std::slice::from_raw_parts_mut(shared.at((row * queries + head) * dim), dim)
                 }
                 .copy_from_slice(result);
             }
         };
-        if tasks.len() > 1 {
-            tasks.par_iter().for_each_init(Scratch::default, attend);
-        } else {
-            let mut scratch = Scratch::default();
-            tasks.iter().for_each(|task| attend(&mut scratch, task));
-        }
+        crew::each(tasks.len(), |index| {
+            SCRATCH.with_borrow_mut(|scratch| attend(scratch, &tasks[index]));
+        });
         out
     }
 
@@ -273,7 +270,7 @@ impl HostCache {
                 *entry = Some(*span);
             }
         }
-        let keep = |(slot, span): (&mut Option<Slot>, &Option<Span>)| {
+        let keep = |slot: &mut Option<Slot>, span: &Option<Span>| {
             let (Some(slot), Some(span)) = (slot, span) else {
                 return;
             };
@@ -298,9 +295,14 @@ impl HostCache {
             }
         };
         if pack.rows() * keys < 64 {
-            self.slots.iter_mut().zip(&span_of_slot).for_each(keep);
+            for (slot, span) in self.slots.iter_mut().zip(&span_of_slot) {
+                keep(slot, span);
+            }
         } else {
-            self.slots.par_iter_mut().zip(&span_of_slot).for_each(keep);
+            crew::each_part(&mut self.slots, 1, |index, slot| {
+                slot.iter_mut()
+                    .for_each(|slot| keep(slot, &span_of_slot[index]));
+            });
         }
     }
 
@@ -330,12 +332,6 @@ impl HostCache {
     }
 }
 
-/// A pointer that tasks write disjoint parts through.
-struct Shared(*mut f32);
-
-// SAFETY: only `attend` uses it, and its tasks write disjoint parts.
-unsafe impl Sync for Shared {}
-
 /// Some rows of one sequence, for the queries of one key head.
 struct Task {
     slot: usize,
@@ -343,6 +339,11 @@ struct Task {
     row: usize,
     rows: usize,
     position: usize,
+}
+
+thread_local! {
+    /// Kept, so that a loop of short tasks allocates nothing.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 #[derive(Default)]

@@ -4,6 +4,7 @@
 //! by `vdpbf16ps`, in the order of the inputs: two at a time, denormals as
 //! zeros. Each output is the same chain whatever the number of rows.
 
+use super::crew::{self, Shared};
 use rayon::prelude::*;
 
 /// Output columns that lie together.
@@ -85,21 +86,20 @@ impl HalfMatrix {
         let pairs = inputs.div_ceil(2);
         // Tiles of rows: `[pairs][rows]`.
         let mut rounded = vec![0_u32; rows * pairs];
-        rounded
-            .par_chunks_mut(ROWS * pairs)
-            .zip(x.par_chunks(ROWS * inputs))
-            .for_each(|(to, x)| {
-                let count = x.len() / inputs;
-                for (r, row) in x.chunks_exact(inputs).enumerate() {
-                    for (k, two) in row.chunks(2).enumerate() {
-                        to[k * count + r] = pair(two);
-                    }
+        crew::each_part(&mut rounded, ROWS * pairs, |tile, to| {
+            let first = tile * ROWS * inputs;
+            let x = &x[first..x.len().min(first + ROWS * inputs)];
+            let count = x.len() / inputs;
+            for (r, row) in x.chunks_exact(inputs).enumerate() {
+                for (k, two) in row.chunks(2).enumerate() {
+                    to[k * count + r] = pair(two);
                 }
-            });
+            }
+        });
         let mut y: Vec<f32> = Vec::with_capacity(rows * outputs);
         let shared = Shared(y.as_mut_ptr());
         let panels = outputs.div_ceil(PANEL);
-        let per_task = (panels / (rayon::current_num_threads() * 4)).clamp(1, 16);
+        let per_task = (panels / (crew::size() * 4)).clamp(1, 16);
         let tasks = panels.div_ceil(per_task);
         let tiles_kept = (KEPT / (ROWS * pairs * size_of::<u32>())).max(2);
         let kept = tiles_kept * ROWS * pairs;
@@ -127,7 +127,7 @@ impl HalfMatrix {
                         // SAFETY: this task alone writes these columns of `y`,
                         // and the rows and columns are inside it.
                         unsafe {
-                            let to = shared.0.add((tile * ROWS + r) * outputs + index * PANEL);
+                            let to = shared.at((tile * ROWS + r) * outputs + index * PANEL);
                             to.copy_from_nonoverlapping(sums.as_ptr(), width);
                         }
                     }
@@ -137,19 +137,13 @@ impl HalfMatrix {
         if tasks == 1 || rows * inputs * outputs < 1 << 16 {
             (0..tasks).for_each(task);
         } else {
-            (0..tasks).into_par_iter().for_each(task);
+            crew::each(tasks, task);
         }
         // SAFETY: the tasks have written every column of every row.
         unsafe { y.set_len(rows * outputs) };
         y
     }
 }
-
-/// A pointer that tasks write disjoint parts through.
-struct Shared(*mut f32);
-
-// SAFETY: only `multiply` uses it, and its tasks write disjoint columns.
-unsafe impl Sync for Shared {}
 
 /// One or two floats, rounded to bf16, the first in the low half.
 fn pair(two: &[f32]) -> u32 {

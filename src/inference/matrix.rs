@@ -4,7 +4,10 @@
 //! whatever the number of rows, so a row's result never depends on what else
 //! is in the batch.
 
-use super::instructions::Instructions;
+use super::{
+    crew::{self, Shared},
+    instructions::Instructions,
+};
 use rayon::prelude::*;
 
 /// Output columns that lie together.
@@ -89,12 +92,12 @@ impl PackedMatrix {
         }
         assert_eq!(x.len() % inputs, 0, "whole rows");
         let rows = x.len() / inputs;
-        let mut y = vec![0.0; rows * outputs];
+        let mut y: Vec<f32> = Vec::with_capacity(rows * outputs);
         let kernel = Kernel(self.instructions);
         let shared = Shared(y.as_mut_ptr());
         // A few panels per task: enough tasks to share, few enough to be cheap.
         let panels = outputs.div_ceil(PANEL);
-        let per_task = (panels / (rayon::current_num_threads() * 4)).clamp(1, 16);
+        let per_task = (panels / (crew::size() * 4)).clamp(1, 16);
         let tasks = panels.div_ceil(per_task);
         let task = |task: usize| {
             let shared = &shared;
@@ -113,22 +116,22 @@ impl PackedMatrix {
                 let end = rows.min(first + ROWS_KEPT);
                 for row in (first..end).step_by(ROWS) {
                     let count = ROWS.min(end - row);
-                    // SAFETY: this task alone writes these columns of `y`,
-                    // and the rows and columns are inside it.
-                    let line = |r: usize| unsafe {
-                        std::slice::from_raw_parts_mut(
-                            shared.0.add((row + r) * outputs + index * PANEL),
-                            width,
-                        )
-                    };
-                    for r in 0..count {
-                        let sums = &mut block[r * PANEL..(r + 1) * PANEL];
-                        sums[..width].copy_from_slice(line(r));
-                        sums[width..].fill(0.0);
+                    // SAFETY: this task alone has these columns of `y`, and
+                    // the rows and columns are inside it.
+                    let at = |r: usize| unsafe { shared.at((row + r) * outputs + index * PANEL) };
+                    for (r, sums) in block.chunks_exact_mut(PANEL).take(count).enumerate() {
+                        // The first pass finds nothing there.
+                        if depth == 0 {
+                            sums.fill(0.0);
+                        } else {
+                            // SAFETY: the first pass has written it.
+                            unsafe { load(at(r), width, sums) };
+                        }
                     }
                     kernel.run(&x[row * inputs + depth..], inputs, part, count, &mut block);
-                    for r in 0..count {
-                        line(r).copy_from_slice(&block[r * PANEL..r * PANEL + width]);
+                    for (r, sums) in block.chunks_exact(PANEL).take(count).enumerate() {
+                        // SAFETY: as for `at`.
+                        unsafe { store(sums, width, at(r)) };
                     }
                 }
             }
@@ -136,17 +139,50 @@ impl PackedMatrix {
         if tasks == 1 || rows * inputs * outputs < 1 << 16 {
             (0..tasks).for_each(task);
         } else {
-            (0..tasks).into_par_iter().for_each(task);
+            crew::each(tasks, task);
         }
+        // SAFETY: the tasks have written every column of every row.
+        unsafe { y.set_len(rows * outputs) };
         y
     }
 }
 
-/// A pointer that tasks write disjoint parts through.
-struct Shared(*mut f32);
+/// Copies `width` sums from their place. A whole panel is a few vectors
+/// instead of a call.
+///
+/// # Safety
+/// There are as many, and they were written.
+#[inline(always)]
+unsafe fn load(from: *const f32, width: usize, sums: &mut [f32]) {
+    // SAFETY: the caller's.
+    unsafe {
+        if width == PANEL {
+            *sums.as_mut_ptr().cast::<[f32; PANEL]>() =
+                from.cast::<[f32; PANEL]>().read_unaligned();
+        } else {
+            sums.fill(0.0);
+            sums.as_mut_ptr().copy_from_nonoverlapping(from, width);
+        }
+    }
+}
 
-// SAFETY: only `multiply` uses it, and its tasks write disjoint columns.
-unsafe impl Sync for Shared {}
+/// Copies `width` sums to their place.
+///
+/// # Safety
+/// There is room for as many.
+#[inline(always)]
+unsafe fn store(sums: &[f32], width: usize, to: *mut f32) {
+    // SAFETY: the caller's.
+    unsafe {
+        if width == PANEL {
+            let whole = sums.as_ptr().cast::<[f32; PANEL]>();
+            to.cast::<[f32; PANEL]>()
+                .write_unaligned(whole.read_unaligned());
+        } else {
+            to.copy_from_nonoverlapping(sums.as_ptr(), width);
+        }
+    }
+}
 
 /// The multiply-adds of one block.
 #[derive(Clone, Copy)]

@@ -1,8 +1,10 @@
 use super::{
-    super::instructions::Instructions,
+    super::{
+        crew::{self, Shared},
+        instructions::Instructions,
+    },
     kind::{BLOCK, Form},
 };
-use rayon::prelude::*;
 
 /// Rows that are multiplied together.
 pub const ROWS: usize = 6;
@@ -52,15 +54,6 @@ impl ByteRows {
             corrections: vec![0; rows * blocks * corrections],
             sums: vec![0.0; rows * blocks * sums],
         };
-        let each = ROWS * blocks;
-        // Chunks of no length are not allowed, and there may be none.
-        let tiles = (
-            x.par_chunks(ROWS * inputs),
-            all.bytes.par_chunks_mut(each * BLOCK),
-            all.scales.par_chunks_mut(each),
-            all.corrections.par_chunks_mut(each * corrections.max(1)),
-            all.sums.par_chunks_mut(each * sums.max(1)),
-        );
         let round = |x: &[f32], bytes: &mut [i8], scales: &mut [f32], more: More<'_>| {
             let tile = Rounded {
                 bytes,
@@ -79,35 +72,29 @@ impl ByteRows {
                 Instructions::Portable => round_tile(x, inputs, form, tile),
             }
         };
-        let (x_tiles, bytes, scales, corrections, sums) = tiles;
-        let parallel = rows > ROWS && x.len() >= 1 << 14;
-        match (form, parallel) {
-            (Form::Minimum, true) => (x_tiles, bytes, scales, sums)
-                .into_par_iter()
-                .for_each(|(x, bytes, scales, sums)| round(x, bytes, scales, More::Sums(sums))),
-            (_, true) => (x_tiles, bytes, scales, corrections)
-                .into_par_iter()
-                .for_each(|(x, bytes, scales, corrections)| {
-                    round(x, bytes, scales, More::Corrections(corrections));
-                }),
-            (_, false) => {
-                let (per_correction, per_sum) = per_block(form);
-                for tile in 0..rows.div_ceil(ROWS) {
-                    let from = tile * ROWS;
-                    let to = rows.min(from + ROWS);
-                    let of = |each: usize| from * blocks * each..to * blocks * each;
-                    let more = match form {
-                        Form::Minimum => More::Sums(&mut all.sums[of(per_sum)]),
-                        _ => More::Corrections(&mut all.corrections[of(per_correction)]),
-                    };
-                    round(
-                        &x[from * inputs..to * inputs],
-                        &mut all.bytes[of(BLOCK)],
-                        &mut all.scales[of(1)],
-                        more,
-                    );
-                }
+        let bytes = Shared(all.bytes.as_mut_ptr());
+        let scales = Shared(all.scales.as_mut_ptr());
+        let more_corrections = Shared(all.corrections.as_mut_ptr());
+        let more_sums = Shared(all.sums.as_mut_ptr());
+        let tile = |tile: usize| {
+            let from = tile * ROWS;
+            let to = rows.min(from + ROWS);
+            let of = |each: usize| from * blocks * each..to * blocks * each;
+            // SAFETY: these are inside the vectors, and this tile's alone.
+            unsafe {
+                let more = match form {
+                    Form::Minimum => More::Sums(more_sums.part(of(sums))),
+                    _ => More::Corrections(more_corrections.part(of(corrections))),
+                };
+                let (bytes, scales) = (bytes.part(of(BLOCK)), scales.part(of(1)));
+                round(&x[from * inputs..to * inputs], bytes, scales, more);
             }
+        };
+        let tiles = rows.div_ceil(ROWS);
+        if x.len() < 1 << 13 {
+            (0..tiles).for_each(tile);
+        } else {
+            crew::each(tiles, tile);
         }
         all
     }

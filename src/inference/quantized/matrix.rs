@@ -1,5 +1,9 @@
 use super::{
-    super::{blocks::Blocks, instructions::Instructions},
+    super::{
+        blocks::Blocks,
+        crew::{self, Shared},
+        instructions::Instructions,
+    },
     activations::{ByteRows, ROWS},
     kernel,
     kind::{BLOCK, BlockKind, CHUNK, PANEL},
@@ -207,7 +211,7 @@ impl BlockMatrix {
         let shared = Shared(y.as_mut_ptr());
         // A few panels per task: enough tasks to share, few enough to be cheap.
         let panels = outputs.div_ceil(PANEL);
-        let per_task = (panels / (rayon::current_num_threads() * 4)).clamp(1, 16);
+        let per_task = (panels / (crew::size() * 4)).clamp(1, 16);
         let tasks = panels.div_ceil(per_task);
         let tiles = rows.div_ceil(ROWS);
         let tiles_kept = (KEPT / (ROWS * inputs)).max(4);
@@ -230,7 +234,7 @@ impl BlockMatrix {
                     // SAFETY: this task alone writes these columns of `y`, and
                     // the rows and columns are inside it.
                     unsafe {
-                        let to = shared.0.add(row * outputs + index * PANEL);
+                        let to = shared.at(row * outputs + index * PANEL);
                         if width == PANEL {
                             // A few vectors instead of a call.
                             to.cast::<[f32; PANEL]>().write_unaligned(*results);
@@ -245,9 +249,7 @@ impl BlockMatrix {
             let mut scratch = Scratch::default();
             (0..tasks).for_each(|index| task(&mut scratch, index));
         } else {
-            (0..tasks)
-                .into_par_iter()
-                .for_each_init(Scratch::default, task);
+            crew::each_with(tasks, Scratch::default, task);
         }
         // SAFETY: the tasks have written every column of every row.
         unsafe { y.set_len(rows * outputs) };
@@ -295,12 +297,6 @@ struct Scratch {
     results: Vec<f32>,
     unpacked: Box<Unpacked>,
 }
-
-/// A pointer that tasks write disjoint parts through.
-struct Shared(*mut f32);
-
-// SAFETY: only `multiply` uses it, and its tasks write disjoint columns.
-unsafe impl Sync for Shared {}
 
 const fn bytes(lines: &[Line]) -> &[u8] {
     // SAFETY: lines are arrays of bytes without padding.
