@@ -1,4 +1,5 @@
 use super::{
+    borrowed::BORROWED,
     gguf::GgufFile,
     rope::{RopeConfig, RopeScaling},
 };
@@ -148,10 +149,11 @@ impl ModelConfig {
             .and_then(Value::as_str)
             .ok_or_else(|| permanent("config.json has no model_type".to_owned()))?
             .to_owned();
-        if !SUPPORTED.contains(&family.as_str()) {
+        let known: Vec<&str> = SUPPORTED.into_iter().chain(BORROWED).collect();
+        if !known.contains(&family.as_str()) {
             return Err(permanent(format!(
                 "the architecture {family} is not supported; supported are {}",
-                SUPPORTED.join(", ")
+                known.join(", ")
             )));
         }
         let (keys, prefix) = match value.get("text_config") {
@@ -159,6 +161,11 @@ impl ModelConfig {
             _ => (Keys(&value), "model"),
         };
         keys.config(family, prefix)
+    }
+
+    /// Whether candle-transformers computes it.
+    pub(super) fn is_borrowed(&self) -> bool {
+        BORROWED.contains(&self.family.as_str())
     }
 
     /// Bytes of keys and values per token, in all layers.
@@ -172,7 +179,7 @@ impl ModelConfig {
     }
 }
 
-fn permanent(message: String) -> Failure {
+pub(super) fn permanent(message: String) -> Failure {
     Failure::new(FailureClass::Permanent, message)
 }
 
@@ -237,7 +244,13 @@ impl Keys<'_> {
             )));
         }
         let max_positions = self.need("max_position_embeddings")?;
-        let ropes = self.ropes(&family, head_dim, max_positions)?;
+        // Models of candle-transformers read the rest themselves.
+        let borrowed = BORROWED.contains(&family.as_str());
+        let ropes = if borrowed {
+            Vec::new()
+        } else {
+            self.ropes(&family, head_dim, max_positions)?
+        };
         let query_scale = if granite {
             self.f64("attention_multiplier").unwrap_or(1.0)
         } else if newer_gemma {
@@ -269,7 +282,11 @@ impl Keys<'_> {
             output_bias: family != "qwen2" && attention_bias,
             mlp_bias: self.bool("mlp_bias").unwrap_or(false),
             fused: family == "phi3",
-            activation: self.activation(gemma)?,
+            activation: if borrowed {
+                Activation::Silu
+            } else {
+                self.activation(gemma)?
+            },
             tied,
             embedding_scale: if gemma {
                 (hidden as f64).sqrt()

@@ -8,11 +8,10 @@ use super::{
     matrix::PackedMatrix,
     pack::Pack,
     rope::RopeTable,
-    sampling::greedy,
+    sampling::likeliest,
     weights::FloatTable,
 };
-use candle_core::{D, DType, Device, Result, Tensor};
-use rayon::prelude::*;
+use candle_core::{DType, Device, Result, Tensor};
 use std::sync::Arc;
 
 #[cfg(feature = "cuda")]
@@ -297,30 +296,7 @@ impl Decoder {
         if let Some(cache) = self.ragged() {
             return self.greedy_fused(cache, said);
         }
-        let (rows, vocab) = said.dims2()?;
-        if said.device().is_cpu() {
-            let logits = said.to_dtype(DType::F32)?;
-            return host::with_f32(&logits, |values| {
-                Ok(if rows > 1 {
-                    values.par_chunks_exact(vocab).map(greedy).collect()
-                } else {
-                    values.chunks_exact(vocab).map(greedy).collect()
-                })
-            });
-        }
-        // One read-back for the whole batch: the token, and a sum that is not
-        // finite when a logit is not. Tokens are exact as f32 up to 2^24.
-        let logits = said.to_dtype(DType::F32)?;
-        let tokens = logits.argmax(D::Minus1)?.to_dtype(DType::F32)?;
-        let sums = logits.sum(D::Minus1)?;
-        let both = Tensor::stack(&[tokens, sums], 1)?.to_vec2::<f32>()?;
-        Ok(both
-            .into_iter()
-            .map(|row| match row.as_slice() {
-                [token, sum] if sum.is_finite() => Some(*token as u32),
-                _ => None,
-            })
-            .collect())
+        likeliest(said)
     }
 
     /// The logits in f32, `[rows, vocab]`.
@@ -365,10 +341,29 @@ impl Decoder {
     }
 
     pub(super) fn normed(&self, x: &Tensor, weights: &Tensor) -> Result<Tensor> {
-        candle_nn::ops::rms_norm(&x.contiguous()?, weights, self.config.norm_eps as f32)
+        let eps = self.config.norm_eps as f32;
+        if self.is_on_host() {
+            let out = host::with_f32(weights, |weights| {
+                host::with_f32(x, |x| Ok(host::rms_norm(x, weights, eps)))
+            })?;
+            return Tensor::from_vec(out, x.shape(), &self.device);
+        }
+        candle_nn::ops::rms_norm(&x.contiguous()?, weights, eps)
+    }
+
+    /// Whether the loops of our own serve.
+    fn is_on_host(&self) -> bool {
+        self.device.is_cpu() && self.compute == DType::F32
     }
 
     fn add(&self, x: &Tensor, added: Tensor) -> Result<Tensor> {
+        if self.is_on_host() {
+            let scale = self.config.residual_scale as f32;
+            let out = host::with_f32(x, |x| {
+                host::with_f32(&added, |added| Ok(host::add(x, added, scale)))
+            })?;
+            return Tensor::from_vec(out, x.shape(), &self.device);
+        }
         if self.config.residual_scale == 1.0 {
             x + added
         } else {
@@ -379,10 +374,7 @@ impl Decoder {
     /// `[rows, 2 intermediate]` to `[rows, intermediate]`.
     fn gated(&self, gate_up: &Tensor) -> Result<Tensor> {
         let width = self.config.intermediate;
-        if self.config.activation == Activation::Silu
-            && self.device.is_cpu()
-            && self.compute == DType::F32
-        {
+        if self.config.activation == Activation::Silu && self.is_on_host() {
             let rows = gate_up.dim(0)?;
             let out = host::with_f32(gate_up, |values| Ok(host::swiglu(values, width)))?;
             return Tensor::from_vec(out, (rows, width), &self.device);

@@ -1,11 +1,11 @@
 use super::{
     LoadOptions, classify,
-    config::ModelConfig,
-    decoder::Decoder,
-    device, fingerprint, fitting, host,
+    config::{self, ModelConfig},
+    device, fingerprint, fitting, heap, host,
     linear::Precision,
     loader::Layout,
     memory,
+    network::Network,
     pack::Pack,
     parts::Parts,
     prefix::{self, KeptPrompt},
@@ -58,7 +58,7 @@ pub struct Engine {
     revision: Option<String>,
     /// SHA-256 of the weights and of the tokenizer, where they were asked for.
     identity: [Option<String>; 2],
-    decoder: Decoder,
+    network: Network,
     text: TextModel,
     options: LoadOptions,
     stats: EngineStats,
@@ -104,6 +104,9 @@ impl Engine {
             weights,
         } = Parts::read(files, options.quantization)?;
         let device = options.device.open()?;
+        if device.is_cpu() {
+            heap::keep_what_is_freed();
+        }
         let compute = compute_type(options.dtype, &weights, &config, device.is_cpu());
         let layout = Layout {
             compute,
@@ -115,6 +118,12 @@ impl Engine {
             },
             tensor_attention: options.tensor_attention,
         };
+        if config.is_borrowed() && options.quantization != Quantization::None {
+            return Err(config::permanent(format!(
+                "{label}: weights of the architecture {} can not be quantised ({}); leave the quantization out",
+                config.family, options.quantization
+            )));
+        }
         let cache = match &options.cache {
             Some(directory) if device.is_cpu() => {
                 WeightCache::open(directory, &files.weights, options.quantization)
@@ -125,7 +134,7 @@ impl Engine {
             Some(directory) => identity(files, &directory.join("weights")),
             None => [None, None],
         };
-        let decoder = Decoder::load(config, &weights, layout, &device, cache)?;
+        let network = Network::load(files, config, &weights, layout, &device, cache)?;
         // The layers came from rayon's threads.
         #[cfg(feature = "cuda")]
         device::settle(&device).map_err(|error| classify::at_load(&label, &error))?;
@@ -133,7 +142,7 @@ impl Engine {
             label,
             revision: files.revision.clone(),
             identity,
-            decoder,
+            network,
             text,
             options: options.clone(),
             stats: EngineStats::default(),
@@ -148,7 +157,7 @@ impl Engine {
 
     /// The configuration.
     pub const fn config(&self) -> &ModelConfig {
-        self.decoder.config()
+        self.network.config()
     }
 
     /// The prompt tokens of a request, as the model gets them.
@@ -197,8 +206,8 @@ impl Engine {
                 Err(failure) => tell(Step::Failed { idx, failure }),
             }
         }
-        if self.options.shares_prefixes() {
-            let config = self.decoder.config();
+        if self.shares_prefixes() {
+            let config = self.network.config();
             self.stats.shared_tokens +=
                 prefix::share(&mut sequences, self.kept.as_ref(), |capacity| {
                     config.rotates_as_long(capacity)
@@ -206,8 +215,11 @@ impl Engine {
         } else {
             sequences.sort_by_key(|sequence| Reverse(sequence.prompt.len()));
         }
-        let result = self.run(sequences.into(), settings, tell);
-        self.decoder.clear();
+        let result = self
+            .groups(sequences)
+            .into_iter()
+            .try_for_each(|group| self.run(group, settings, tell));
+        self.network.clear();
         result
     }
 
@@ -218,12 +230,12 @@ impl Engine {
         prompt_lengths: &[usize],
         settings: &GenerationSettings,
     ) -> usize {
-        let on_cpu = self.decoder.device().is_cpu();
+        let on_cpu = self.network.device().is_cpu();
         let sharers = self.options.sharers.map_or(1, NonZeroUsize::get) as u64;
-        let available = device::available_bytes(self.decoder.device()).unwrap_or(1 << 30) / sharers;
+        let available = device::available_bytes(self.network.device()).unwrap_or(1 << 30) / sharers;
         memory::batch_size(
-            self.decoder.config(),
-            self.decoder.compute().size_in_bytes(),
+            self.network.config(),
+            self.network.compute().size_in_bytes(),
             available,
             prompt_lengths,
             settings,
@@ -238,33 +250,61 @@ impl Engine {
     /// When a prompt is empty, too long or holds an unknown id, or the device
     /// fails.
     pub fn logits(&mut self, prompts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, Failure> {
-        let mut waiting = VecDeque::new();
+        let mut sequences = Vec::new();
         for (idx, prompt) in prompts.iter().enumerate() {
             self.text.check(prompt)?;
-            waiting.push_back(self.admit(idx, prompt.clone(), 1)?);
+            sequences.push(self.admit(idx, prompt.clone(), 1)?);
         }
         let mut rows = vec![Vec::new(); prompts.len()];
-        self.begin(&mut waiting)?;
-        while !waiting.is_empty() {
-            let (pack, ready) = self.prefill_pack(&mut waiting);
-            if let Some(logits) = self.forward(&pack)? {
-                let values = self
-                    .decoder
-                    .logits(&logits)
-                    .and_then(|logits| logits.to_vec2::<f32>())
-                    .map_err(|e| classify::in_batch(&e))?;
-                for (sequence, values) in ready.iter().zip(values) {
-                    rows[sequence.idx] = values;
+        for mut waiting in self.groups(sequences) {
+            self.begin(&mut waiting)?;
+            while !waiting.is_empty() {
+                let (pack, ready) = self.prefill_pack(&mut waiting);
+                if let Some(logits) = self.forward(&pack)? {
+                    let values = self
+                        .network
+                        .logits(&logits)
+                        .and_then(|logits| logits.to_vec2::<f32>())
+                        .map_err(|e| classify::in_batch(&e))?;
+                    for (sequence, values) in ready.iter().zip(values) {
+                        rows[sequence.idx] = values;
+                    }
                 }
             }
         }
-        self.decoder.clear();
+        self.network.clear();
         Ok(rows)
+    }
+
+    /// Whether prompts that begin alike share what they begin with.
+    const fn shares_prefixes(&self) -> bool {
+        self.options.shares_prefixes() && !self.network.wants_equal_lengths()
+    }
+
+    /// The sequences that run together, in their order: all of them, or those
+    /// of one length.
+    fn groups(&self, sequences: Vec<Sequence>) -> Vec<VecDeque<Sequence>> {
+        if !self.network.wants_equal_lengths() {
+            return vec![sequences.into()];
+        }
+        let mut groups: Vec<VecDeque<Sequence>> = Vec::new();
+        for sequence in sequences {
+            let same = |group: &&mut VecDeque<Sequence>| {
+                group
+                    .front()
+                    .is_some_and(|first| first.prompt.len() == sequence.prompt.len())
+            };
+            match groups.iter_mut().find(same) {
+                Some(group) => group.push_back(sequence),
+                None => groups.push(VecDeque::from([sequence])),
+            }
+        }
+        groups
     }
 
     /// Makes a sequence of a prompt that fits into the context.
     fn admit(&self, idx: usize, prompt: Vec<u32>, new_tokens: usize) -> Result<Sequence, Failure> {
-        let context = self.decoder.config().max_positions;
+        let context = self.network.config().max_positions;
         if prompt.is_empty() {
             return Err(Failure::new(
                 FailureClass::BadItem,
@@ -288,11 +328,11 @@ impl Engine {
     /// Gives every sequence its slot, if there is memory for all of them.
     fn begin(&mut self, sequences: &mut VecDeque<Sequence>) -> Result<(), Failure> {
         let capacities: Vec<usize> = sequences.iter().map(|s| s.capacity).collect();
-        let needed = self.decoder.cache_bytes(&capacities) as u64;
+        let needed = self.network.cache_bytes(&capacities) as u64;
         // On a GPU the allocation itself fails; the processor's memory would
         // run out later, by a signal.
-        if self.decoder.device().is_cpu()
-            && let Some(available) = device::available_bytes(self.decoder.device())
+        if self.network.device().is_cpu()
+            && let Some(available) = device::available_bytes(self.network.device())
             && needed > available
         {
             return Err(Failure::new(
@@ -308,7 +348,7 @@ impl Engine {
         for (slot, sequence) in sequences.iter_mut().enumerate() {
             sequence.slot = slot;
         }
-        self.decoder
+        self.network
             .begin(&capacities)
             .map_err(|error| classify::in_batch(&error))
     }
@@ -316,7 +356,11 @@ impl Engine {
     /// The next piece of the waiting prompts, and the sequences whose prompts
     /// it completes.
     fn prefill_pack(&self, waiting: &mut VecDeque<Sequence>) -> (Pack, Vec<Sequence>) {
-        let budget = self.options.prefill_tokens(self.decoder.device().is_cpu());
+        let budget = if self.network.wants_equal_lengths() {
+            usize::MAX
+        } else {
+            self.options.prefill_tokens(self.network.device().is_cpu())
+        };
         let mut pack = Pack::default();
         let mut ready = Vec::new();
         while pack.rows() < budget
@@ -342,7 +386,7 @@ impl Engine {
     }
 
     fn forward(&mut self, pack: &Pack) -> Result<Option<Tensor>, Failure> {
-        self.decoder
+        self.network
             .forward(pack)
             .map_err(|error| classify::in_batch(&error))
     }
@@ -360,7 +404,7 @@ impl Engine {
         // Any prompt will do for what the next batch shares with this one.
         let keep = waiting
             .get(waiting.len() / 2)
-            .filter(|_| self.options.shares_prefixes());
+            .filter(|_| self.shares_prefixes());
         let mut keep = keep.map(|sequence| {
             let kept = KeptPrompt {
                 tokens: sequence.prompt.clone(),
@@ -420,7 +464,7 @@ impl Engine {
         running: &mut Vec<Sequence>,
     ) -> Result<Vec<usize>, Failure> {
         let sampler = Sampler::of(settings);
-        let chosen = choose(&self.decoder, &sequences, logits, sampler.as_ref())
+        let chosen = choose(&self.network, &sequences, logits, sampler.as_ref())
             .map_err(|error| classify::in_batch(&error))?;
         let mut freed = Vec::new();
         for (mut sequence, token) in sequences.into_iter().zip(chosen) {
@@ -467,10 +511,10 @@ impl Engine {
         for slot in freed {
             if let Some((_, prompt)) = keep.take_if(|(kept, _)| *kept == slot) {
                 // The one before is gone, also where this one is not kept.
-                self.kept = self.decoder.keep(slot).then_some(prompt);
+                self.kept = self.network.keep(slot).then_some(prompt);
             }
             let moved = self
-                .decoder
+                .network
                 .release(slot)
                 .map_err(|error| classify::in_batch(&error))?;
             for sequence in &mut others {
@@ -490,7 +534,7 @@ impl Generator for Engine {
         settings: &GenerationSettings,
         tell: &mut dyn FnMut(GenerationEvent),
     ) -> Result<(), Failure> {
-        let room = fitting::room(self.decoder.config().max_positions, settings.max_new_tokens);
+        let room = fitting::room(self.network.config().max_positions, settings.max_new_tokens);
         let encoded: Vec<Result<(Vec<u32>, usize), Failure>> = requests
             .par_iter()
             .map(|request| fitting::fit(request, room, |request| self.text.encode(request)))
@@ -527,24 +571,25 @@ impl Generator for Engine {
     }
 
     fn release_caches(&mut self) -> Result<(), Failure> {
-        self.decoder.clear();
-        self.decoder.forget();
+        self.network.clear();
+        self.network.forget();
         self.kept = None;
+        heap::give_back();
         #[cfg(feature = "cuda")]
-        device::trim(self.decoder.device()).map_err(|error| classify::in_batch(&error))?;
+        device::trim(self.network.device()).map_err(|error| classify::in_batch(&error))?;
         Ok(())
     }
 
     fn describe(&self) -> Value {
-        let config = self.decoder.config();
-        let stored = self.decoder.stored();
+        let config = self.network.config();
+        let stored = self.network.stored();
         let weights: usize = stored.iter().map(|(_, stored)| stored.weights).sum();
         let bytes: usize = stored.iter().map(|(_, stored)| stored.bytes).sum();
         let tensors: Map<String, Value> = stored
             .iter()
             .map(|(name, stored)| (name.clone(), Value::from(stored.kind.as_str())))
             .collect();
-        let value_bytes = self.decoder.compute().size_in_bytes();
+        let value_bytes = self.network.compute().size_in_bytes();
         json!({
             "model": self.label,
             "revision": self.revision,
@@ -553,7 +598,7 @@ impl Generator for Engine {
             "architecture": config.family,
             "device": self.options.device.to_string(),
             "quantization": self.options.quantization.as_str(),
-            "compute": super::linear::float_name(self.decoder.compute()),
+            "compute": super::linear::float_name(self.network.compute()),
             "context": config.max_positions,
             "chat_template": self.text.has_template(),
             "weights": weights,
@@ -594,15 +639,15 @@ fn compute_type(dtype: Dtype, weights: &Weights, config: &ModelConfig, on_cpu: b
 /// The next token of each row of what the head said; `None` where a logit is
 /// not finite.
 fn choose(
-    decoder: &Decoder,
+    network: &Network,
     sequences: &[Sequence],
     said: &Tensor,
     sampler: Option<&Sampler>,
 ) -> candle_core::Result<Vec<Option<u32>>> {
     let Some(sampler) = sampler else {
-        return decoder.greedy(said);
+        return network.greedy(said);
     };
-    let logits = decoder.logits(said)?.to_device(&candle_core::Device::Cpu)?;
+    let logits = network.logits(said)?.to_device(&candle_core::Device::Cpu)?;
     let vocab = logits.dim(1)?;
     host::with_f32(&logits, |values| {
         Ok(sequences

@@ -16,8 +16,10 @@ mod attention;
 mod attention_device;
 mod attention_kernel;
 mod blocks;
+mod borrowed;
 mod classify;
 mod config;
+mod crew;
 mod cuda;
 mod decoder;
 mod device;
@@ -28,6 +30,7 @@ mod fitting;
 mod gguf;
 mod gguf_weights;
 mod half_matrix;
+mod heap;
 mod host;
 mod instructions;
 mod lanes;
@@ -37,6 +40,7 @@ mod logits;
 mod mapped;
 mod matrix;
 mod memory;
+mod network;
 mod pack;
 mod parts;
 mod prefix;
@@ -53,6 +57,7 @@ mod weights;
 #[cfg(test)]
 mod tests;
 
+pub use borrowed::BORROWED;
 pub use config::{Activation, LayerKind, ModelConfig, SUPPORTED};
 #[cfg(all(feature = "cuda", feature = "failpoints"))]
 pub use cuda::drill;

@@ -1,4 +1,6 @@
+use super::{crew, host};
 use crate::domain::GenerationSettings;
+use candle_core::{D, DType, Result, Tensor};
 use sha2::{Digest, Sha256};
 
 /// How the next token is chosen from logits.
@@ -77,9 +79,41 @@ fn uniform(seed: u64, idx: usize, step: usize) -> f64 {
     (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 
+/// The likeliest token of each row of logits `[rows, vocab]`; `None` where one
+/// is not finite.
+///
+/// # Errors
+/// When the device fails.
+pub fn likeliest(said: &Tensor) -> Result<Vec<Option<u32>>> {
+    let (rows, vocab) = said.dims2()?;
+    if said.device().is_cpu() {
+        let logits = said.to_dtype(DType::F32)?;
+        return host::with_f32(&logits, |values| {
+            let mut tokens = vec![None; rows];
+            crew::each_part(&mut tokens, 1, |row, token| {
+                token.fill(greedy(&values[row * vocab..(row + 1) * vocab]));
+            });
+            Ok(tokens)
+        });
+    }
+    // One read-back for the whole batch: the token, and a sum that is not
+    // finite when a logit is not. Tokens are exact as f32 up to 2^24.
+    let logits = said.to_dtype(DType::F32)?;
+    let tokens = logits.argmax(D::Minus1)?.to_dtype(DType::F32)?;
+    let sums = logits.sum(D::Minus1)?;
+    let both = Tensor::stack(&[tokens, sums], 1)?.to_vec2::<f32>()?;
+    Ok(both
+        .into_iter()
+        .map(|row| match row.as_slice() {
+            [token, sum] if sum.is_finite() => Some(*token as u32),
+            _ => None,
+        })
+        .collect())
+}
+
 /// The highest logit's token (the first of equals); `None` when a logit is
 /// not finite.
-pub fn greedy(logits: &[f32]) -> Option<u32> {
+fn greedy(logits: &[f32]) -> Option<u32> {
     let mut best = 0;
     let mut finite = true;
     for (id, logit) in logits.iter().enumerate() {

@@ -79,6 +79,11 @@ impl Weights {
         }
     }
 
+    /// The tensors and their shapes, where they lie in safetensors.
+    pub fn shapes(&self) -> impl Iterator<Item = (&String, &Vec<usize>)> {
+        self.shapes.iter()
+    }
+
     /// Whether there is such a tensor.
     pub fn has(&self, name: &str) -> bool {
         match &self.source {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::FailureClass;
 
 struct Case {
     prompt: Vec<u32>,
@@ -127,4 +128,77 @@ fn prompts_in_small_pieces_agree_with_the_reference_too() {
         };
         compare_with_reference(name, options);
     }
+}
+
+/// A model of candle-transformers agrees with its reference, and gives in a
+/// batch what it gives alone.
+macro_rules! borrowed {
+    ($($name:ident),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            compare_with_reference(stringify!($name), LoadOptions::default());
+            compare_batch_with_alone(stringify!($name));
+        }
+    )*
+
+        #[test]
+        fn all_of_them_are_compared() {
+            assert_eq!(BORROWED, [$(stringify!($name)),*]);
+        }
+    };
+}
+
+mod borrowed {
+    use super::{BORROWED, LoadOptions, compare_batch_with_alone, compare_with_reference};
+
+    borrowed!(
+        mixtral, qwen2_moe, qwen3_moe, olmo, olmo2, phi, starcoder2, helium
+    );
+}
+
+fn compare_batch_with_alone(name: &str) {
+    let Some(files) = family_files(name) else {
+        eprintln!("skipped: no fixtures for {name}");
+        return;
+    };
+    let mut engine = load(&files, &LoadOptions::default()).unwrap();
+    // Two lengths, and answers that end at different times by a stop text.
+    let texts: Vec<String> = (0..9_u64)
+        .map(|i| words((0..5 + i % 2 * 4).map(|j| (i * 37 + j * 11) % 127 + 1)))
+        .collect();
+    let requests = requests(&texts);
+    let settings = GenerationSettings {
+        max_new_tokens: 12,
+        stop: vec!["t1".to_owned()],
+        ..GenerationSettings::default()
+    };
+    let batch = answers(&mut engine, &requests, &settings);
+    assert_eq!(batch.len(), 9);
+    assert_eq!(
+        engine.stats().prefill_passes,
+        2,
+        "one for the prompts of each length"
+    );
+    for request in &requests {
+        let alone = answers(&mut engine, std::slice::from_ref(request), &settings);
+        assert_eq!(alone[&request.idx], batch[&request.idx]);
+    }
+}
+
+#[test]
+fn weights_of_candle_transformers_are_not_quantised_and_say_so() {
+    let Some(files) = family_files("mixtral") else {
+        eprintln!("skipped: no fixtures");
+        return;
+    };
+    let options = LoadOptions {
+        quantization: Quantization::Int8,
+        ..LoadOptions::default()
+    };
+    let failure = load(&files, &options).err().unwrap();
+    assert_eq!(failure.class, FailureClass::Permanent);
+    assert_eq!(
+        failure.message,
+        "mixtral: weights of the architecture mixtral can not be quantised (8bit); leave the quantization out"
+    );
 }
