@@ -1,19 +1,22 @@
 //! `ragicamp evaluate`: scores for a file of predictions.
 
 use super::{
-    CliError, ExitStatus, metric_names,
+    CliError, ExitStatus,
+    cache_dir::CacheDir,
+    encoders, metric_names,
     run::{artifact, say},
 };
 use crate::{
     analysis::{Cell, Table},
     artifacts::PredictionsFile,
-    domain::Prediction,
-    metrics::{self, Evaluation, is_judged},
+    domain::{Prediction, ScoringModel, ScoringModels, TokenModel, inference_model},
+    metrics::{self, Evaluation, Evidence, GivenScores, is_judged},
+    runner::{Answer, MetricModels, Resources, why_not_here},
 };
 use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Value, json};
-use std::{io::Write, path::PathBuf};
+use std::{collections::BTreeMap, io::Write, path::PathBuf};
 
 /// Score a file of predictions.
 #[derive(Debug, Args)]
@@ -21,16 +24,29 @@ use std::{io::Write, path::PathBuf};
 Examples:
   ragicamp evaluate outputs/quickstart/EXPERIMENT/predictions.json
   ragicamp evaluate predictions.jsonl --metrics exact_match,f1 --json
+  ragicamp evaluate predictions.jsonl --metrics bertscore --bertscore-model roberta-base
 
 The file is a predictions.json of this program (of any version), a JSON list, or JSON lines;
 each record has prediction, and its gold answers under expected, answers or golden_answers.
-Records that are errors are counted and never scored.")]
+Metrics that look at the passages an answer was made of want their texts, a list under
+passages or contexts. Records that are errors are counted and never scored.")]
 pub struct EvaluateArgs {
     /// The predictions.
     file: PathBuf,
     /// The metrics, with commas between them.
     #[arg(long, short, value_delimiter = ',', default_value = "exact_match,f1")]
     metrics: Vec<String>,
+    /// The encoder whose tokens bertscore compares (default: roberta-large).
+    #[arg(long, value_name = "MODEL")]
+    bertscore_model: Option<String>,
+    /// The layer whose vectors it compares (default: what bert-score takes).
+    #[arg(long, value_name = "N")]
+    bertscore_layer: Option<usize>,
+    /// The model that faithfulness and hallucination ask (default: minilm).
+    #[arg(long, value_name = "MODEL")]
+    nli_model: Option<String>,
+    #[command(flatten)]
+    cache: CacheDir,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -65,20 +81,113 @@ pub fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<ExitStatus, CliEr
             "{place}: no record has a prediction; it belongs under the key prediction"
         )));
     }
-    let needs_gold = |name: &String| !name.ends_with("_v2");
+    let is_borne_out = |name: &String| ScoringModel::of(name) == Some(ScoringModel::Inference);
+    let needs_gold = |name: &String| !name.ends_with("_v2") && !is_borne_out(name);
     if predictions.iter().all(|one| one.expected.is_empty()) && names.iter().any(needs_gold) {
         return Err(CliError::usage(anyhow!(
             "{place}: no record has gold answers; they belong under expected, answers or \
              golden_answers"
         )));
     }
-    let evaluation = metrics::evaluate(&names, &predictions);
+    let passages: BTreeMap<usize, Vec<&str>> = predictions
+        .iter()
+        .filter_map(|one| Some((one.idx, passages_of(one)?)))
+        .collect();
+    if passages.is_empty()
+        && let Some(name) = names.iter().find(|name| is_borne_out(name))
+    {
+        return Err(CliError::usage(anyhow!(
+            "{place}: no record has the passages that {name} looks at; their texts belong under \
+             passages or contexts"
+        )));
+    }
+    let given = given(args, &names, &predictions, &passages)?;
+    let evaluation = metrics::evaluate_with(&names, &predictions, &|prediction| Evidence {
+        passages: passages.get(&prediction.idx).cloned(),
+        given: given.get(&prediction.idx),
+        ..Evidence::default()
+    });
+    for (name, why) in &evaluation.uncomputed {
+        eprintln!("{name} is not computed: {why}");
+    }
     if args.json {
         print_json(args, &experiment, &evaluation, predictions.len(), out)?;
     } else {
         print(&names, &evaluation, out)?;
     }
-    Ok(ExitStatus::OK)
+    Ok(ExitStatus(u8::from(!evaluation.uncomputed.is_empty())))
+}
+
+/// The texts of the passages that a record's answer was made of.
+fn passages_of(record: &Prediction) -> Option<Vec<&str>> {
+    let listed = ["passages", "contexts"]
+        .iter()
+        .find_map(|key| record.extra.get(*key)?.as_array())?;
+    Some(listed.iter().filter_map(text_of).collect())
+}
+
+fn text_of(passage: &Value) -> Option<&str> {
+    match passage {
+        Value::Object(passage) => passage.get("text")?.as_str(),
+        other => other.as_str(),
+    }
+}
+
+/// What models say of the answers; each is loaded where a metric needs it.
+fn given(
+    args: &EvaluateArgs,
+    names: &[String],
+    predictions: &[Prediction],
+    passages: &BTreeMap<usize, Vec<&str>>,
+) -> Result<BTreeMap<usize, GivenScores>, CliError> {
+    let models = scoring_models(args)?;
+    let bases: Vec<PathBuf> = std::env::current_dir().into_iter().collect();
+    let resources = Resources::new(bases.clone());
+    let of_models: Vec<(&String, ScoringModel)> = names
+        .iter()
+        .filter_map(|name| Some((name, ScoringModel::of(name)?)))
+        .collect();
+    if of_models.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    for (name, which) in of_models {
+        let model = models.get(which);
+        if let Some(why) =
+            why_not_here(model, &resources, true, &mut |remark| eprintln!("{remark}"))
+        {
+            return Err(CliError::usage(anyhow!(
+                "the metric {name} is not computed: {why}"
+            )));
+        }
+    }
+    let answered = predictions.iter().filter(|one| one.is_answered());
+    let answers: Vec<Answer<'_>> = answered
+        .map(|one| Answer {
+            idx: one.idx,
+            question: &one.question,
+            text: &one.prediction,
+            expected: &one.expected,
+            passages: passages.get(&one.idx).cloned(),
+        })
+        .collect();
+    let encoders = encoders::at(&args.cache, "auto", bases)?;
+    Ok(MetricModels::new(models, encoders).scores(names, &answers, &mut || true))
+}
+
+/// The models that were named, and the usual ones for the others.
+fn scoring_models(args: &EvaluateArgs) -> Result<ScoringModels, CliError> {
+    let mut models = ScoringModels::default();
+    let wrong = |flag: &str, why: String| CliError::usage(anyhow!("{flag}: {why}"));
+    if let Some(name) = &args.bertscore_model {
+        models.tokens = TokenModel::new(name, args.bertscore_layer)
+            .map_err(|why| wrong("--bertscore-model", why))?;
+    } else if let Some(layer) = args.bertscore_layer {
+        models.tokens.layer = layer;
+    }
+    if let Some(name) = &args.nli_model {
+        models.inference = inference_model(name).map_err(|why| wrong("--nli-model", why))?;
+    }
+    Ok(models)
 }
 
 fn print_json(

@@ -3,10 +3,10 @@ use super::{
     cache_dir::CacheDir,
     encoders,
     run::say,
-    study_file::{self, Selection},
+    study_file::{self, Selection, StudyFile},
 };
 use crate::{
-    domain::{ExperimentSpec, ModelSpec, Provider, embedding_model, reranking_model},
+    domain::{ExperimentSpec, ModelSpec, Provider, ScoringModel, embedding_model, reranking_model},
     hub,
     runner::{self, Resources, Shelf},
 };
@@ -50,7 +50,7 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             }
         }
     }
-    missing += fetch_encoders(&selected, &file.bases, out)?;
+    missing += fetch_encoders(&file, &selected, out)?;
     let mut resources = Resources::new(file.bases.clone());
     let datasets: BTreeSet<_> = selected.iter().map(|spec| &spec.dataset).collect();
     for dataset in datasets {
@@ -136,11 +136,11 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
     Ok(ExitStatus(u8::from(missing > 0)))
 }
 
-/// Whether the embedding models and rerankers are here, fetched where they were
-/// not. Returns how many are missing.
+/// Whether the embedding models, the rerankers and the models of metrics are
+/// here, fetched where they were not. Returns how many are missing.
 fn fetch_encoders(
+    file: &StudyFile,
     selected: &[ExperimentSpec],
-    bases: &[PathBuf],
     out: &mut dyn Write,
 ) -> Result<usize, CliError> {
     let mut models = BTreeSet::new();
@@ -153,10 +153,19 @@ fn fetch_encoders(
             .and_then(|r| r["model"].as_str());
         models.extend(reranker.map(|model| ("reranker", reranking_model(model))));
     }
+    let scoring = &file.study.scoring;
+    for spec in selected {
+        let metrics = &file.study.settings_for(&spec.name).metrics;
+        let asked = metrics.iter().filter_map(|name| ScoringModel::of(name));
+        models.extend(asked.map(|which| ("scorer  ", Ok(scoring.get(which).clone()))));
+    }
     let mut missing = 0;
     for (what, model) in models {
         let (name, fetched) = match model {
-            Ok(model) => (model.to_string(), runner::fetch_encoder(&model, bases)),
+            Ok(model) => (
+                model.to_string(),
+                runner::fetch_encoder(&model, &file.bases),
+            ),
             Err(why) => (String::new(), Err(why)),
         };
         match fetched {

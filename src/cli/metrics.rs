@@ -10,9 +10,12 @@ use super::{
 use crate::{
     analysis::{Cell, Table},
     artifacts::{ExperimentDir, StudyDir},
-    domain::{ExperimentSpec, FailureClass, Phase},
+    domain::{ExperimentSpec, FailureClass, Phase, ScoringModel, ScoringModels},
     metrics::is_judged,
-    runner::{Judge, RescoreError, Rescored, Resources, Scorer, Shelf, rescore, rewrite_tables},
+    runner::{
+        Judge, MetricModels, RescoreError, Rescored, Resources, Scorer, Shelf, rescore,
+        rewrite_tables, why_not_here,
+    },
 };
 use anyhow::anyhow;
 use clap::Args;
@@ -29,6 +32,7 @@ Examples:
   ragicamp metrics outputs/quickstart -m rouge_l,contains
   ragicamp metrics outputs/quickstart/EXPERIMENT -m f1
   ragicamp metrics outputs/quickstart -m llm_judge       asks the study's judge, once per answer
+  ragicamp metrics outputs/quickstart -m bertscore       loads the study's model for it
 
 Only the named metrics are computed; the others stay. No answer is generated again.
 Exit code 1 when an experiment is not complete after it.")]
@@ -52,15 +56,18 @@ struct Around {
     bases: Vec<PathBuf>,
     metrics: Vec<String>,
     judge: Option<crate::study::LlmJudge>,
+    scoring: ScoringModels,
 }
 
 pub fn run(args: &MetricsArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError> {
     let directories = experiments::directories(&args.directory)?;
     let named = metric_names::checked(&args.metrics)?;
     let around = Around::of(&args.directory);
+    let resources = Resources::new(around.bases.clone());
     let names = if named.is_empty() {
-        around.metrics.clone()
+        around.computable(&resources)
     } else {
+        around.check_models(&named, &resources)?;
         named
     };
     if names.is_empty() {
@@ -79,19 +86,23 @@ pub fn run(args: &MetricsArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErr
         .judge
         .as_ref()
         .map(|judge| Judge::new(judge, &args.cache.path()));
-    let resources = Resources::new(around.bases.clone());
     let specs = specs(&directories);
     let encoders = encoders::at(&args.cache, "auto", around.bases.clone())?;
     let shelf = Mutex::new(Shelf::new(args.cache.path(), &specs, Box::new(encoders)));
+    let mut models = MetricModels::new(
+        around.scoring.clone(),
+        encoders::at(&args.cache, "auto", around.bases.clone())?,
+    );
     let mut scorer = Scorer {
         shelf: &shelf,
         resources: &resources,
         judge: judge.as_mut(),
+        models: Some(&mut models),
     };
     let mut rows = Vec::new();
     let mut whole = true;
     for dir in &directories {
-        match rescore(dir, &names, &mut scorer) {
+        match rescore(dir, &names, &mut scorer, &|| true) {
             Ok(Rescored::Done {
                 phase,
                 metrics,
@@ -105,6 +116,8 @@ pub fn run(args: &MetricsArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErr
                 row.extend(names.iter().map(|name| Cell::estimate(&metrics, name)));
                 rows.push(row);
             }
+            // Nobody stops it.
+            Ok(Rescored::Interrupted) => whole = false,
             Ok(Rescored::LeftAlone(why)) => {
                 whole = false;
                 eprintln!("{}: left alone: {why}", dir.name());
@@ -164,6 +177,7 @@ impl Around {
                 bases: file.bases,
                 metrics: file.study.settings.metrics,
                 judge: file.study.llm_judge,
+                scoring: file.study.scoring,
             },
             Err(error) => {
                 eprintln!("{error}\ngoing on without the study's settings");
@@ -182,7 +196,39 @@ impl Around {
             bases: std::env::current_dir().into_iter().collect(),
             metrics: Vec::new(),
             judge: None,
+            scoring: ScoringModels::default(),
         }
+    }
+
+    /// The study's own metrics, without those whose model is not here.
+    fn computable(&self, resources: &Resources) -> Vec<String> {
+        let mut names = self.metrics.clone();
+        names.retain(|name| match self.why_not(name, resources) {
+            None => true,
+            Some(why) => {
+                eprintln!("the metric {name} is not computed: {why}");
+                false
+            }
+        });
+        names
+    }
+
+    /// Whether the models of named metrics can be had.
+    fn check_models(&self, names: &[String], resources: &Resources) -> Result<(), CliError> {
+        let first = names
+            .iter()
+            .find_map(|name| Some((name, self.why_not(name, resources)?)));
+        match first {
+            None => Ok(()),
+            Some((name, why)) => Err(CliError::usage(anyhow!(
+                "the metric {name} is not computed: {why}"
+            ))),
+        }
+    }
+
+    fn why_not(&self, name: &str, resources: &Resources) -> Option<String> {
+        let model = self.scoring.get(ScoringModel::of(name)?);
+        why_not_here(model, resources, true, &mut |remark| eprintln!("{remark}"))
     }
 
     fn yaml(&self, directory: &Path) -> PathBuf {

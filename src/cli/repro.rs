@@ -83,7 +83,7 @@ pub fn run(args: &ReproArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
     }
     let aside = args.output.clone().unwrap_or_else(|| aside(study, &name));
     file.study.output_dir = aside.display().to_string();
-    let status = run::execute(&file, &[spec], &args.how, false, true)?;
+    let status = run::execute(&mut file, &[spec], &args.how, false, true)?;
     if args.how.dry_run {
         return Ok(status);
     }

@@ -32,5 +32,5 @@ pub fn run(args: &ResumeArgs) -> Result<ExitStatus, CliError> {
     // To resume is to go on: what is complete stays, unless --force says more.
     study_file::unchanged(&mut file.study);
     let selected = args.selection.select(&file.study)?;
-    run::execute(&file, &selected, &args.how, args.overrides.force, false)
+    run::execute(&mut file, &selected, &args.how, args.overrides.force, false)
 }

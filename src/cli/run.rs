@@ -163,7 +163,13 @@ pub fn run(args: &RunArgs) -> Result<ExitStatus, CliError> {
     }
     // A directory keeps the text that it has, unless it goes elsewhere.
     let keep_yaml = !is_directory || args.output.is_some();
-    execute(&file, &selected, &args.how, args.overrides.force, keep_yaml)
+    execute(
+        &mut file,
+        &selected,
+        &args.how,
+        args.overrides.force,
+        keep_yaml,
+    )
 }
 
 /// One task's part of what is selected.
@@ -201,15 +207,27 @@ fn task(
 /// Plans and runs `selected` of a study. `keep_yaml`: the study's copy in the
 /// directory is replaced by this text.
 pub fn execute(
-    file: &StudyFile,
+    file: &mut StudyFile,
     selected: &[ExperimentSpec],
     how: &How,
     force: bool,
     keep_yaml: bool,
 ) -> Result<ExitStatus, CliError> {
-    let study = &file.study;
-    let output = Path::new(&study.output_dir);
+    let output = PathBuf::from(&file.study.output_dir);
+    let output = output.as_path();
     let mut resources = Resources::new(file.bases.clone());
+    for sentence in runner::withhold_metrics(
+        &mut file.study,
+        selected,
+        &StudyDir::at(output),
+        &resources,
+        !how.dry_run,
+        &mut |remark| eprintln!("{remark}"),
+    ) {
+        eprintln!("warning: {sentence}");
+    }
+    let file = &*file;
+    let study = &file.study;
     let planned = planned(file, selected, output, &mut resources, force)?;
     if how.dry_run {
         table::print_plan(study, selected, &planned, output, how)?;

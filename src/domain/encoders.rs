@@ -41,7 +41,8 @@ pub fn reranking_model(name: &str) -> Result<ModelSpec, String> {
     model(name, "cross-encoder", &RERANKING_MODELS)
 }
 
-fn model(name: &str, what: &str, known: &[(&str, &str)]) -> Result<ModelSpec, String> {
+/// The model of a name: a short one of `known`, or one of the hub or a directory.
+pub(super) fn model(name: &str, what: &str, known: &[(&str, &str)]) -> Result<ModelSpec, String> {
     let unknown = || {
         let shorts: Vec<&str> = known.iter().map(|(short, _)| *short).collect();
         format!(
@@ -66,12 +67,20 @@ fn model(name: &str, what: &str, known: &[(&str, &str)]) -> Result<ModelSpec, St
         return Err(unknown());
     }
     Ok(ModelSpec {
+        revision,
+        ..named(name)
+    })
+}
+
+/// A model of the hub.
+pub(super) fn named(name: &str) -> ModelSpec {
+    ModelSpec {
         provider: Provider::Hf,
         name: name.to_owned(),
-        revision,
+        revision: None,
         dtype: Dtype::Auto,
         base_url: None,
-    })
+    }
 }
 
 /// How well pairs fit, from the logits of a classifier with these labels: the

@@ -11,6 +11,7 @@ mod generation;
 mod prediction;
 mod question;
 mod retrieval;
+mod scoring_models;
 
 pub use encoders::{
     EMBEDDING_MODELS, RERANKING_MODELS, embedding_model, relevance, reranking_model,
@@ -28,3 +29,6 @@ pub use generation::{
 pub use prediction::{Outcome, Prediction};
 pub use question::Question;
 pub use retrieval::{Embedder, Encoders, PairScorer, Passage, Retrieved, TextRole};
+pub use scoring_models::{
+    INFERENCE_MODELS, ScoringModel, ScoringModels, TOKEN_MODELS, TokenModel, inference_model,
+};

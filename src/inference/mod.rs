@@ -62,7 +62,7 @@ pub use config::{Activation, LayerKind, ModelConfig, SUPPORTED};
 #[cfg(all(feature = "cuda", feature = "failpoints"))]
 pub use cuda::drill;
 pub use device::Device;
-pub use encoder::{EncoderEvent, PairClassifier, SUPPORTED_ENCODERS, TextEmbedder};
+pub use encoder::{EncoderEvent, PairClassifier, SUPPORTED_ENCODERS, TextEmbedder, TokenMatcher};
 pub use engine::{Engine, EngineStats, Step};
 pub use logits::save_logits;
 pub use memory::{Forecast, MemoryEstimate, available_host_bytes, estimate, memory_estimate};

@@ -1,15 +1,14 @@
 //! The scores of a whole experiment.
 
-use super::{Availability, Metric, Scored, find};
+use super::{Availability, GivenScores, Metric, Scored, find, is_judged};
 use crate::{
     domain::{Outcome, Prediction},
     statistics::bootstrap_95,
 };
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 
-const NOBODY_ASKED: &str =
-    "no judge was asked; write llm_judge: {model: 'openai:NAME'} into the study";
+const NO_JUDGE: &str = "no judge was asked; write llm_judge: {model: 'openai:NAME'} into the study";
+const NO_MODEL: &str = "its model was not asked";
 
 /// What an experiment is worth.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -47,9 +46,6 @@ pub struct Evidence<'a> {
     /// What models said of this answer.
     pub given: Option<&'a GivenScores>,
 }
-
-/// Scores of one answer that a model gave, by metric; or why it gave none.
-pub type GivenScores = BTreeMap<String, Result<f64, String>>;
 
 /// Scores predictions by what they hold themselves: metrics over passages and
 /// supporting ids apply to no item. See [`evaluate_with`].
@@ -167,9 +163,10 @@ impl Column {
 
     /// The score that a model gave, if it did.
     fn given(&mut self, given: Option<&GivenScores>) -> Option<f64> {
-        self.asked |= given.is_some();
-        match given?.get(&self.name)? {
-            Ok(score) => Some(*score),
+        let score = given?.get(&self.name)?;
+        self.asked = true;
+        match score {
+            Ok(score) => *score,
             Err(why) => {
                 self.failed += 1;
                 self.first_failure.get_or_insert_with(|| why.clone());
@@ -188,7 +185,11 @@ impl Column {
             ));
         }
         let nobody = self.metric == Metric::Given && !self.asked;
-        nobody.then(|| NOBODY_ASKED.to_owned())
+        let why = match is_judged(&self.name) {
+            true => NO_JUDGE,
+            false => NO_MODEL,
+        };
+        nobody.then(|| why.to_owned())
     }
 
     fn write(&self, n_scored: usize, aggregate: &mut Map<String, Value>) {

@@ -7,11 +7,6 @@ const TERNARY: &[(&str, f64)] = &[("correct", 1.0), ("partial", 0.5), ("incorrec
 /// Longest part of a reply that is repeated in a message, in characters.
 const LONGEST_QUOTE: usize = 80;
 
-/// The metrics whose score is a judge's verdict.
-pub fn is_judged(name: &str) -> bool {
-    matches!(name, "llm_judge" | "llm_judge_qa")
-}
-
 /// What verdicts there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judgment {

@@ -5,15 +5,19 @@
 //! A prediction that is an error is never scored, only counted.
 
 mod answer;
+mod claims;
 mod evaluation;
 mod evidence;
+mod given;
 mod judge;
 mod normalisation;
 #[cfg(test)]
 mod tests;
 
-pub use evaluation::{Evaluation, Evidence, GivenScores, evaluate, evaluate_with};
-pub use judge::{Judgment, is_judged};
+pub use claims::{InferenceLabels, Inferred, claims, faithfulness, hallucination};
+pub use evaluation::{Evaluation, Evidence, evaluate, evaluate_with};
+pub use given::{GivenScores, is_given, is_judged, place_among_token_scores, reads_passages};
+pub use judge::Judgment;
 pub use normalisation::normalise_answer;
 
 use answer::Rules;
@@ -60,7 +64,7 @@ const fn unavailable(name: &'static str, about: &'static str, reason: &'static s
 
 const NEEDS_MODEL: &str = "it needs a scoring model that this version can not run";
 
-static KNOWN: [KnownMetric; 19] = [
+static KNOWN: [KnownMetric; 21] = [
     available(
         "exact_match",
         "1 if the normalised answer equals a gold answer (SQuAD 1.1)",
@@ -109,10 +113,24 @@ static KNOWN: [KnownMetric; 19] = [
     ),
     available("llm_judge", "the verdict of the study's judge model"),
     available("llm_judge_qa", "the same as llm_judge"),
-    unavailable("bertscore", "similarity of token embeddings", NEEDS_MODEL),
+    available(
+        "bertscore",
+        "similarity of token embeddings with the best gold answer (F1)",
+    ),
+    available("bertscore_precision", "the same, over the answer's tokens"),
+    available(
+        "bertscore_recall",
+        "the same, over the gold answer's tokens",
+    ),
+    available(
+        "faithfulness",
+        "how far the retrieved passages entail the answer",
+    ),
+    available(
+        "hallucination",
+        "how far they contradict it and do not entail it",
+    ),
     unavailable("bleurt", "learned similarity", NEEDS_MODEL),
-    unavailable("faithfulness", "entailed by the passages", NEEDS_MODEL),
-    unavailable("hallucination", "contradicted by the passages", NEEDS_MODEL),
 ];
 
 /// Every metric that studies may name, available ones first.
@@ -167,7 +185,7 @@ impl Metric {
             "answer_in_context" => Self::AnswerInContext,
             "context_recall" => Self::ContextRecall,
             "mrr" => Self::Mrr(usize::MAX),
-            name if is_judged(name) => Self::Given,
+            name if is_given(name) => Self::Given,
             _ => {
                 let (stem, cutoff) = name.split_once('@')?;
                 let cutoff = parse_cutoff(cutoff)?;
@@ -223,7 +241,7 @@ pub struct Scored<'a> {
 ///
 /// `None` when the metric is not available, or does not apply: no gold answer
 /// (except for the `_v2` metrics), no retrieval, no known supporting passage.
-/// The verdict of a model is not to be had this way either.
+/// What a model says is not to be had this way either.
 pub fn score(metric_name: &str, item: &Scored<'_>) -> Option<f64> {
     Metric::parse(metric_name)?.score(item)
 }

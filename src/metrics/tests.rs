@@ -232,8 +232,8 @@ fn every_available_name_is_computed_and_every_other_is_not() {
         assert_eq!(find(&name), Some(metric), "{name}");
         let scored = score(&name, &item);
         match metric.availability {
-            // A verdict is given, not computed.
-            Availability::Available if is_judged(&name) => assert_eq!(scored, None, "{name}"),
+            // What a model says is given, not computed.
+            Availability::Available if is_given(&name) => assert_eq!(scored, None, "{name}"),
             Availability::Available => assert_eq!(scored, Some(1.0), "{name}"),
             Availability::Unavailable { .. } => assert_eq!(scored, None, "{name}"),
         }
@@ -317,10 +317,15 @@ fn retrieval_is_rated_only_where_something_was_searched() {
 fn a_verdict_that_was_not_given_is_in_no_mean() {
     let names = strings(&["exact_match", "llm_judge"]);
     let predictions: Vec<Prediction> = (0..4).map(|idx| answered(idx, "x", &["x"])).collect();
-    let given: Vec<GivenScores> = [Ok(1.0), Ok(0.0), Ok(1.0), Err("no".to_owned())]
-        .into_iter()
-        .map(|score| GivenScores::from([("llm_judge".to_owned(), score)]))
-        .collect();
+    let given: Vec<GivenScores> = [
+        Ok(Some(1.0)),
+        Ok(Some(0.0)),
+        Ok(Some(1.0)),
+        Err("no".to_owned()),
+    ]
+    .into_iter()
+    .map(|score| GivenScores::from([("llm_judge".to_owned(), score)]))
+    .collect();
     let evaluation = evaluate_with(&names, &predictions, &|prediction| Evidence {
         given: given.get(prediction.idx),
         ..Evidence::default()

@@ -1,11 +1,11 @@
 use super::{devices::LaneDevice, options::WorkerProgram, supervisor::worker_environment};
 use crate::{
     domain::{
-        Embedder, Encoders, Failure, FailureClass, ModelSpec, PairScorer, embedding_model,
-        reranking_model,
+        Embedder, Encoders, Failure, FailureClass, ModelSpec, PairScorer, TokenModel,
+        embedding_model, reranking_model,
     },
     hub,
-    worker::{EncoderSettings, EncoderWorkers, Spawn},
+    worker::{EncoderSettings, EncoderWorkers, MatchingWorker, ScoringWorker, Spawn},
 };
 use std::{
     collections::HashMap,
@@ -54,6 +54,24 @@ impl StudyEncoders {
                 batch_timeout: BATCH_TIMEOUT,
             }),
         }
+    }
+
+    /// A cross-encoder with its labels and logits.
+    ///
+    /// # Errors
+    /// When the model is missing or can not be loaded.
+    pub fn classifier(&mut self, model: &ModelSpec) -> Result<&mut ScoringWorker, Failure> {
+        self.settle(Ok(model.clone()))?;
+        self.workers.classifier(&model.to_string())
+    }
+
+    /// What compares texts token by token.
+    ///
+    /// # Errors
+    /// As [`Self::classifier`].
+    pub fn matcher(&mut self, tokens: &TokenModel) -> Result<&mut MatchingWorker, Failure> {
+        self.settle(Ok(tokens.model.clone()))?;
+        self.workers.matcher(tokens)
     }
 
     /// Sees to it that a model's files are here and that its path is looked

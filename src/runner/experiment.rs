@@ -10,7 +10,6 @@ use super::{
     report::ExperimentReport,
     resources::Resources,
     retrieval::Shelf,
-    scoring::Scorer,
     signals::SignalState,
     supervisor::Supervisor,
 };
@@ -18,11 +17,11 @@ use crate::{
     agents::AgentPlan,
     artifacts::{
         ArtifactError, Durability, ErrorLog, ExperimentDir, Journal, Lease, Metadata,
-        QuestionsFile, Results, State,
+        QuestionsFile, State,
     },
     domain::{
         Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Passage, Phase,
-        Prediction, Question, RunSettings,
+        Prediction, Question, RunSettings, ScoringModels,
     },
     errortrace,
     execution::Ending,
@@ -58,6 +57,8 @@ pub struct ExperimentRun<'r, 'q> {
     pub environment: &'r Value,
     /// The study's judge, where it has one.
     pub judge: Option<&'r mut Judge>,
+    /// The models of metrics, which are asked after the study's last answer.
+    pub models: &'r ScoringModels,
 }
 
 /// A lane that waits for another's search looks again after this.
@@ -126,14 +127,17 @@ impl ExperimentRun<'_, '_> {
             },
         };
         if let Verdict::Next(report) | Verdict::Interrupted(report) = &verdict {
-            self.ears.hear(&Event::ExperimentFinished {
-                experiment: report.name.clone(),
-                phase: report.phase,
-                answered: report.answered,
-                total: report.total,
-                error: report.failure.as_ref().map(ToString::to_string),
-                seconds: report.seconds,
-            });
+            // Whoever waits for the scores of a model is not finished.
+            if report.later.is_empty() {
+                self.ears.hear(&Event::ExperimentFinished {
+                    experiment: report.name.clone(),
+                    phase: report.phase,
+                    answered: report.answered,
+                    total: report.total,
+                    error: report.failure.as_ref().map(ToString::to_string),
+                    seconds: report.seconds,
+                });
+            }
             // Whoever took it over meanwhile seals it himself.
             if self.lease.check().is_ok()
                 && let Err(error) = self.dir.seal()
@@ -161,7 +165,15 @@ impl ExperimentRun<'_, '_> {
         state.error = None;
         state.failure_class = None;
         state.interrupted = false;
-        state.metrics_requested.clone_from(&self.settings.metrics);
+        // What `ragicamp metrics` has added stays.
+        let mut requested = self.settings.metrics.clone();
+        let added = state.metrics_computed.iter();
+        requested.extend(
+            added
+                .filter(|name| !self.settings.metrics.contains(name))
+                .cloned(),
+        );
+        state.metrics_requested = requested;
         self.dir.unseal()?;
         self.write_metadata(None, &Map::new())?;
         self.dir.write_state(&state)?;
@@ -259,54 +271,6 @@ impl ExperimentRun<'_, '_> {
         Ok(Some(Verdict::Next(report)))
     }
 
-    fn score(
-        &mut self,
-        state: &mut State,
-        questions: &[Question],
-        best: &mut BTreeMap<usize, Prediction>,
-        start: Instant,
-    ) -> Result<Verdict, Stop> {
-        self.enter(state, Phase::ComputingMetrics)?;
-        let predictions = records(questions, best);
-        let evaluation = self.evaluate(questions, &predictions)?;
-        for (idx, scores) in &evaluation.per_item {
-            if let Some(prediction) = best.get_mut(idx) {
-                prediction.metrics.clone_from(scores);
-            }
-        }
-        self.count(state, questions, best);
-        self.lease.check()?;
-        self.render(questions, best, &evaluation.aggregate)?;
-        let before = self.dir.results().ok().flatten();
-        let duration =
-            before.map_or(0.0, |results| results.duration_seconds) + start.elapsed().as_secs_f64();
-        self.dir.write_results(&Results::new(
-            &self.spec.name,
-            &self.dir.path,
-            evaluation.aggregate.clone(),
-            state.predictions_complete,
-            duration,
-            about(self.spec),
-        ))?;
-        state.metrics_computed.clone_from(&evaluation.computed);
-        let missing: Vec<_> = evaluation
-            .uncomputed
-            .iter()
-            .filter(|(name, _)| self.settings.metrics.contains(name))
-            .collect();
-        if let Some((name, reason)) = missing.first() {
-            state.error = Some(format!("the metric {name} is not computed: {reason}"));
-            self.dir.write_state(state)?;
-        } else {
-            // An experiment that got complete has no error any more.
-            self.dir.retire_error_log()?;
-            self.enter(state, Phase::Complete)?;
-        }
-        let mut report = self.report(state, None, start);
-        report.metrics = evaluation.aggregate;
-        Ok(Verdict::Next(report))
-    }
-
     /// The model's files, before anything is done for it.
     fn model(&mut self) -> Result<(), Stop> {
         let (lease, ears) = (&mut self.lease, &mut *self.ears);
@@ -334,38 +298,6 @@ impl ExperimentRun<'_, '_> {
             })
             .map(|base| self.supervisor.base = base)
             .map_err(|why| Stop::Fail(Failure::new(FailureClass::Permanent, why)))
-    }
-
-    fn evaluate(
-        &mut self,
-        questions: &[Question],
-        predictions: &[Prediction],
-    ) -> Result<metrics::Evaluation, Stop> {
-        let (lease, signals) = (&mut self.lease, self.signals);
-        let mut stopped = false;
-        let scored = Scorer {
-            shelf: self.shelf,
-            resources: self.resources,
-            judge: self.judge.as_deref_mut(),
-        }
-        .score(
-            Some(self.spec),
-            &self.settings.metrics,
-            questions,
-            predictions,
-            &mut || {
-                // A judge may take long; a lease that is lost all the same is
-                // seen at the next write.
-                let _ = lease.beat();
-                stopped = signals.received().is_some();
-                !stopped
-            },
-        );
-        lock(self.shelf).release_models();
-        if stopped {
-            return Err(Stop::Interrupted);
-        }
-        Ok(scored?)
     }
 
     /// The experiment's questions: what the dataset has now, which must agree
@@ -530,7 +462,7 @@ impl ExperimentRun<'_, '_> {
         generated
     }
 
-    fn render(
+    pub(super) fn render(
         &self,
         questions: &[Question],
         best: &BTreeMap<usize, Prediction>,
@@ -540,7 +472,7 @@ impl ExperimentRun<'_, '_> {
             .write_predictions(questions, best, aggregate, Durability::Durable)
     }
 
-    fn enter(&mut self, state: &mut State, phase: Phase) -> Result<(), ArtifactError> {
+    pub(super) fn enter(&mut self, state: &mut State, phase: Phase) -> Result<(), ArtifactError> {
         state.phase = phase;
         self.lease.check()?;
         self.dir.write_state(state)?;
@@ -595,7 +527,12 @@ impl ExperimentRun<'_, '_> {
         (!explanation.suggestions.is_empty()).then(|| explanation.suggestions.join(" "))
     }
 
-    fn count(&self, state: &mut State, questions: &[Question], best: &BTreeMap<usize, Prediction>) {
+    pub(super) fn count(
+        &self,
+        state: &mut State,
+        questions: &[Question],
+        best: &BTreeMap<usize, Prediction>,
+    ) {
         let records = questions
             .iter()
             .filter_map(|question| best.get(&question.idx));
@@ -641,7 +578,12 @@ impl ExperimentRun<'_, '_> {
         }
     }
 
-    fn report(&self, state: &State, failure: Option<Failure>, start: Instant) -> ExperimentReport {
+    pub(super) fn report(
+        &self,
+        state: &State,
+        failure: Option<Failure>,
+        start: Instant,
+    ) -> ExperimentReport {
         ExperimentReport {
             name: self.spec.name.clone(),
             phase: state.phase,
@@ -651,6 +593,7 @@ impl ExperimentRun<'_, '_> {
             metrics: Map::new(),
             interrupted: state.interrupted,
             skipped: None,
+            later: Vec::new(),
             seconds: start.elapsed().as_secs_f64(),
         }
     }
@@ -672,7 +615,10 @@ pub fn about(spec: &ExperimentSpec) -> Map<String, Value> {
     ])
 }
 
-fn records(questions: &[Question], best: &BTreeMap<usize, Prediction>) -> Vec<Prediction> {
+pub(super) fn records(
+    questions: &[Question],
+    best: &BTreeMap<usize, Prediction>,
+) -> Vec<Prediction> {
     questions
         .iter()
         .filter_map(|question| best.get(&question.idx))

@@ -128,7 +128,8 @@ impl<'s, 'a> Lane<'s, 'a> {
             // A worker that was kept from before has shown that it can.
             started: loaded > loaded_before || self.supervisor.loads == loads_before,
             is_complete: matches!(&verdict, Verdict::Next(report)
-                if report.phase == Phase::Complete && report.skipped.is_none()),
+                if (report.phase == Phase::Complete && report.skipped.is_none())
+                    || !report.later.is_empty()),
         };
         match verdict {
             Verdict::Next(report) => {
@@ -300,6 +301,7 @@ impl<'s, 'a> Lane<'s, 'a> {
             ears: &mut self.ears,
             environment: &self.environment,
             judge: self.judge.as_mut(),
+            models: &self.shared.study.scoring,
         };
         let verdict = run.run();
         if let Err(error) = run.lease.release()
@@ -404,6 +406,7 @@ impl<'s, 'a> Lane<'s, 'a> {
             metrics: Map::new(),
             interrupted: false,
             skipped: None,
+            later: Vec::new(),
             seconds: 0.0,
         }
     }

@@ -20,6 +20,9 @@ pub struct ExperimentReport {
     pub interrupted: bool,
     /// Why it was left alone: complete before, owned by another run.
     pub skipped: Option<String>,
+    /// The metrics that it lacks until their models are asked, after the study's
+    /// last answer.
+    pub later: Vec<String>,
     /// Seconds this run spent on it.
     pub seconds: f64,
 }

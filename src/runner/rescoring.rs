@@ -1,5 +1,6 @@
 use super::{
     experiment::about,
+    kept_scores::BESIDE_A_MEAN,
     scoring::Scorer,
     tables::{Line, write_tables},
 };
@@ -28,6 +29,8 @@ pub enum Rescored {
     },
     /// It was left as it is, and why.
     LeftAlone(String),
+    /// It was to stop before everything was scored, and nothing was written.
+    Interrupted,
 }
 
 /// Why an experiment could not be scored.
@@ -43,7 +46,7 @@ pub enum RescoreError {
 
 /// Computes the named metrics over what an experiment has answered, and
 /// writes them beside those that are there; no model answers anything. The
-/// experiment is held by its lease meanwhile.
+/// experiment is held by its lease meanwhile. `go_on` is asked now and then.
 ///
 /// # Errors
 /// When its files can not be read or written, or its passages not be found.
@@ -51,6 +54,7 @@ pub fn rescore(
     dir: &ExperimentDir,
     metric_names: &[String],
     scorer: &mut Scorer<'_>,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<Rescored, RescoreError> {
     if let Some(reason) = unfinished(dir.state()?.as_ref()) {
         return Ok(Rescored::LeftAlone(reason));
@@ -75,7 +79,7 @@ pub fn rescore(
         state,
         metric_names,
     }
-    .run(scorer)
+    .run(scorer, go_on)
 }
 
 fn unfinished(state: Option<&State>) -> Option<String> {
@@ -103,7 +107,11 @@ struct Rescoring<'a> {
 }
 
 impl Rescoring<'_> {
-    fn run(mut self, scorer: &mut Scorer<'_>) -> Result<Rescored, RescoreError> {
+    fn run(
+        mut self,
+        scorer: &mut Scorer<'_>,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Rescored, RescoreError> {
         let spec: Option<ExperimentSpec> = self
             .dir
             .metadata()?
@@ -115,7 +123,7 @@ impl Rescoring<'_> {
             .filter_map(|question| best.get(&question.idx))
             .cloned()
             .collect();
-        let lease = &mut self.lease;
+        let (lease, mut stopped) = (&mut self.lease, false);
         let evaluation = scorer.score(
             spec.as_ref(),
             self.metric_names,
@@ -125,9 +133,15 @@ impl Rescoring<'_> {
             // the same is seen at the next write.
             &mut || {
                 let _ = lease.beat();
-                true
+                stopped |= !go_on();
+                !stopped
             },
-        )?;
+        );
+        if stopped {
+            self.lease.release()?;
+            return Ok(Rescored::Interrupted);
+        }
+        let evaluation = evaluation?;
         self.merge(&evaluation, &mut best, &mut aggregate);
         self.lease.check()?;
         self.dir.unseal()?;
@@ -217,7 +231,7 @@ impl Rescoring<'_> {
             for record in best.values_mut() {
                 record.metrics.shift_remove(name);
             }
-            for end in ["", "_ci95", "_n", "_failed"] {
+            for end in BESIDE_A_MEAN {
                 aggregate.shift_remove(&format!("{name}{end}"));
             }
         }
@@ -277,12 +291,17 @@ impl Rescoring<'_> {
             .iter()
             .find(|name| !state.metrics_computed.contains(name));
         if let Some(name) = lacking {
-            let reason = evaluation
-                .uncomputed
-                .iter()
-                .find(|(one, _)| one == name)
-                .map_or("it was asked for before", |(_, why)| why);
-            state.error = Some(format!("the metric {name} is not computed: {reason}"));
+            let sentence = format!("the metric {name} is not computed");
+            let reason = evaluation.uncomputed.iter().find(|(one, _)| one == name);
+            let is_known = state
+                .error
+                .as_ref()
+                .is_some_and(|why| why.starts_with(&sentence));
+            state.error = match reason {
+                Some((_, why)) => Some(format!("{sentence}: {why}")),
+                None if is_known => state.error.take(),
+                None => Some(format!("{sentence}: it was asked for before")),
+            };
             return self.dir.write_state(state);
         }
         state.phase = Phase::Complete;

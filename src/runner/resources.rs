@@ -191,6 +191,22 @@ impl Resources {
         here
     }
 
+    /// Whether a model's files are on this machine.
+    pub fn is_here(&self, model: &ModelSpec) -> bool {
+        self.why_missing(model).is_none()
+    }
+
+    /// What is missing of a model on this machine, as one sentence.
+    pub fn why_missing(&self, model: &ModelSpec) -> Option<String> {
+        let mut bases = self.bases.iter();
+        if bases.any(|base| hub::locate(model, Some(base)).is_ok()) {
+            return None;
+        }
+        let base = self.bases.first().map(PathBuf::as_path);
+        let found = hub::locate(model, base);
+        found.err().map(|error| error.to_string())
+    }
+
     fn locate(&self, model: &ModelSpec, tell: &mut Tell<'_>) -> Result<Option<PathBuf>, String> {
         let found = self
             .bases

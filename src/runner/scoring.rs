@@ -1,5 +1,10 @@
 use super::{
-    conversation::query_of, dialogue, judge::Judge, lane::lock, resources::Resources,
+    conversation::query_of,
+    dialogue,
+    judge::Judge,
+    lane::lock,
+    metric_models::{Answer, MetricModels},
+    resources::Resources,
     retrieval::Shelf,
 };
 use crate::{
@@ -10,18 +15,8 @@ use crate::{
 use serde_json::Value;
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Mutex};
 
-/// Metrics that look at retrieved passages.
-const PASSAGE_METRICS: [&str; 6] = [
-    "answer_in_context",
-    "context_recall",
-    "recall",
-    "hit",
-    "mrr",
-    "ndcg",
-];
-
-/// What scores answers: passages are found again, judges are asked, and
-/// nothing is generated.
+/// What scores answers: passages are found again, judges and models are asked,
+/// and nothing is generated.
 pub struct Scorer<'r> {
     /// Finds passages.
     pub shelf: &'r Mutex<Shelf>,
@@ -29,6 +24,9 @@ pub struct Scorer<'r> {
     pub resources: &'r Resources,
     /// The study's judge, where it has one.
     pub judge: Option<&'r mut Judge>,
+    /// Models that give scores, where they may be loaded: no generator is on
+    /// the device then.
+    pub models: Option<&'r mut MetricModels>,
 }
 
 /// What is known of a question beside its answer.
@@ -40,8 +38,8 @@ struct Known<'q> {
 impl Scorer<'_> {
     /// Scores `predictions`, the answers to `questions`, by the named metrics.
     /// `spec` is `None` for an experiment of another version, whose passages
-    /// can not be found again. `go_on` is asked between the calls of a judge,
-    /// which may take long; when it says no, the rest stays unjudged.
+    /// can not be found again. `go_on` is asked between the calls of a judge or
+    /// model, which may take long; when it says no, the rest stays unscored.
     ///
     /// # Errors
     /// When passages are needed and the index can not be had.
@@ -53,10 +51,9 @@ impl Scorer<'_> {
         predictions: &[Prediction],
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Evaluation, Failure> {
-        let reads_passages = metric_names.iter().any(|metric| {
-            let name = metric.split('@').next().unwrap_or(metric);
-            PASSAGE_METRICS.contains(&name)
-        });
+        let reads_passages = metric_names
+            .iter()
+            .any(|name| metrics::reads_passages(name));
         let spec = spec.filter(|spec| reads_passages && spec.retriever.is_some());
         let by_idx: BTreeMap<usize, &Prediction> = predictions
             .iter()
@@ -83,7 +80,10 @@ impl Scorer<'_> {
                 },
             );
         }
-        let given = self.verdicts(metric_names, predictions, go_on);
+        let mut given = self.verdicts(metric_names, predictions, go_on);
+        for (idx, scores) in self.of_models(metric_names, predictions, &known, go_on) {
+            given.entry(idx).or_default().extend(scores);
+        }
         Ok(metrics::evaluate_with(
             metric_names,
             predictions,
@@ -176,9 +176,39 @@ impl Scorer<'_> {
             .verdicts(predictions, go_on)
             .into_iter()
             .map(|(idx, verdict)| {
+                let verdict = verdict.map(Some);
                 let scores = judged().map(|name| (name.clone(), verdict.clone()));
                 (idx, scores.collect())
             })
             .collect()
+    }
+
+    /// What models say of the answers.
+    fn of_models(
+        &mut self,
+        metric_names: &[String],
+        predictions: &[Prediction],
+        known: &BTreeMap<usize, Known<'_>>,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> BTreeMap<usize, GivenScores> {
+        let Some(models) = self.models.as_deref_mut() else {
+            return BTreeMap::new();
+        };
+        // What found the passages again makes room.
+        lock(self.shelf).release_models();
+        let answered = predictions.iter().filter(|one| one.is_answered());
+        let answers: Vec<Answer<'_>> = answered
+            .map(|one| {
+                let passages = known.get(&one.idx).and_then(|it| it.passages.as_ref());
+                Answer {
+                    idx: one.idx,
+                    question: &one.question,
+                    text: &one.prediction,
+                    expected: &one.expected,
+                    passages: passages.map(|all| all.iter().map(|it| it.text.as_str()).collect()),
+                }
+            })
+            .collect();
+        models.scores(metric_names, &answers, go_on)
     }
 }

@@ -182,6 +182,7 @@ impl<'a> StudyRun<'a> {
                 let _ = lane.join();
             }
         });
+        shared.score_later();
         shared.finish()
     }
 }

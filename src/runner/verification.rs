@@ -308,7 +308,7 @@ fn is_recomputable(name: &str, is_complete: bool) -> bool {
     let is_known = is_complete || !OF_RETRIEVAL.contains(&stem);
     is_known
         && !OF_PASSAGES.contains(&stem)
-        && !metrics::is_judged(name)
+        && !metrics::is_given(name)
         && metrics::find(name)
             .is_some_and(|metric| metric.availability == metrics::Availability::Available)
 }

@@ -133,6 +133,16 @@ pub(super) const STUDY: &[Key] = &[
         "The model that judges answers.",
     ),
     used(
+        "bertscore",
+        Shape::Map("bertscore", BERTSCORE),
+        "The model whose tokens bertscore compares (default: roberta-large at layer 17).",
+    ),
+    used(
+        "nli",
+        Shape::Map("nli", NLI),
+        "The model that says for faithfulness and hallucination what passages entail (default: minilm).",
+    ),
+    used(
         "output_dir",
         Shape::Text,
         "Where artifacts go (default: outputs/NAME).",
@@ -812,6 +822,25 @@ pub(super) const JUDGE: &[Key] = &[
     ),
 ];
 
+pub(super) const BERTSCORE: &[Key] = &[
+    used(
+        "model",
+        Shape::Text,
+        "roberta-large, roberta-base, bert-base-uncased, ..., or a BERT, RoBERTa, XLM-R or MPNet as org/name or hf:./directory.",
+    ),
+    used(
+        "layer",
+        Shape::Integer(1),
+        "The layer whose vectors are compared (default: the one that bert-score takes for this model).",
+    ),
+];
+
+pub(super) const NLI: &[Key] = &[used(
+    "model",
+    Shape::Text,
+    "minilm, roberta-base, roberta-large, or a cross-encoder with the labels entailment and contradiction as org/name or hf:./directory.",
+)];
+
 pub(super) const SAMPLING: &[Key] = &[
     used(
         "mode",
@@ -861,5 +890,7 @@ pub(super) const TABLES: &[(&str, &[Key])] = &[
     ("in an entry of models", MODEL),
     ("in an entry of datasets", DATASET),
     ("under llm_judge", JUDGE),
+    ("under bertscore", BERTSCORE),
+    ("under nli", NLI),
     ("under sampling", SAMPLING),
 ];

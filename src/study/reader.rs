@@ -18,6 +18,7 @@ use super::{
 };
 use crate::domain::{
     AgentKind, DatasetSpec, ExperimentSpec, GenerationSettings, ModelSpec, Provider, Quantization,
+    ScoringModel, ScoringModels, TokenModel, inference_model,
 };
 use std::{collections::BTreeMap, fmt::Display};
 
@@ -132,6 +133,7 @@ impl<'a> Reader<'a> {
             output_dir: text("output_dir").unwrap_or_else(|| format!("outputs/{name}")),
             description: text("description").unwrap_or_default(),
             llm_judge,
+            scoring: self.scoring_models(),
             search,
             name,
             experiments,
@@ -242,7 +244,8 @@ impl<'a> Reader<'a> {
         (metrics, unavailable)
     }
 
-    /// A search is by a metric that is computed.
+    /// A search is by a metric that is computed, and as soon as an experiment
+    /// has answered.
     fn check_search(
         &self,
         section: Option<&Fields<'a>>,
@@ -253,12 +256,19 @@ impl<'a> Reader<'a> {
         let at = section
             .and_then(|section| section.get("sampling"))
             .or_else(|| self.fields.get("sampling"));
-        if let (Some(metric), Some(at)) = (optimised, at)
+        if let (Some(metric), Some(at)) = (optimised, &at)
             && !metrics.iter().any(|one| one == metric)
         {
             at.error(
                 format!("the search is by {metric}, which is not among the computed metrics"),
                 Some("add it to metrics, or name another with optimize_metric".to_owned()),
+            );
+        } else if let (Some(metric), Some(at)) = (optimised, at)
+            && ScoringModel::of(metric).is_some()
+        {
+            at.error(
+                format!("the search is by {metric}, which is computed at the end of the study"),
+                Some("name another with optimize_metric, such as f1".to_owned()),
             );
         }
     }
@@ -278,6 +288,34 @@ impl<'a> Reader<'a> {
                 .and_then(|at| at.integer(1))
                 .unwrap_or(8),
         })
+    }
+
+    /// The models of metrics, the usual ones where none is named.
+    fn scoring_models(&self) -> ScoringModels {
+        let mut models = ScoringModels::default();
+        let section = |name, table| self.fields.get(name).and_then(|at| at.fields(table));
+        if let Some(fields) = section("bertscore", keys::BERTSCORE) {
+            let layer = fields.get("layer").and_then(|at| at.integer(1));
+            let named = fields.get("model");
+            let name = named.as_ref().and_then(|at| at.text());
+            match (&named, name.map(|name| TokenModel::new(name, layer))) {
+                (_, Some(Ok(tokens))) => models.tokens = tokens,
+                (Some(at), Some(Err(why))) => at.error(why, None),
+                (None, _) => models.tokens.layer = layer.unwrap_or(models.tokens.layer),
+                // A name that is no text has been told.
+                (Some(_), None) => {}
+            }
+        }
+        let named = section("nli", keys::NLI).and_then(|fields| fields.get("model"));
+        if let Some(at) = named
+            && let Some(name) = at.text()
+        {
+            match inference_model(name) {
+                Ok(model) => models.inference = model,
+                Err(why) => at.error(why, None),
+            }
+        }
+        models
     }
 
     fn retrievers(&self, rag: Option<&Fields<'a>>) -> Retrievers {

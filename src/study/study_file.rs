@@ -8,7 +8,7 @@ use super::{
     search::Search,
     yaml,
 };
-use crate::domain::{ExperimentSpec, ModelSpec, RunSettings};
+use crate::domain::{ExperimentSpec, ModelSpec, RunSettings, ScoringModels};
 use std::collections::BTreeMap;
 
 /// A study that can run.
@@ -34,6 +34,9 @@ pub struct Study {
     pub search: Option<Search>,
     /// The judge, for metrics that need one.
     pub llm_judge: Option<LlmJudge>,
+    /// The models of metrics that are not judged, the usual ones where the study
+    /// names none.
+    pub scoring: ScoringModels,
     /// Experiments that can not run in this version, with one sentence each.
     pub unavailable: BTreeMap<String, String>,
     /// Requested metrics that this version does not have, with the reason.

@@ -2,7 +2,7 @@ use super::protocol::{Load, Role};
 use crate::{
     domain::{Failure, FailureClass, TextRole},
     hub,
-    inference::{EncoderEvent, LoadOptions, PairClassifier, TextEmbedder},
+    inference::{EncoderEvent, LoadOptions, PairClassifier, TextEmbedder, TokenMatcher},
 };
 use serde_json::Value;
 
@@ -10,6 +10,7 @@ use serde_json::Value;
 pub enum EncoderModel {
     Embedder(Box<TextEmbedder>),
     Scorer(Box<PairClassifier>),
+    Matcher(Box<TokenMatcher>),
 }
 
 /// What an encoder is asked for together.
@@ -56,6 +57,8 @@ impl EncoderModel {
             Role::Scorer => {
                 PairClassifier::load(&files, &options).map(|model| Self::Scorer(Box::new(model)))
             }
+            Role::Matcher { layer } => TokenMatcher::load(&files, layer, &options)
+                .map(|model| Self::Matcher(Box::new(model))),
             Role::Generator => Err(permanent(format!("{} is no encoder", load.model))),
         }
     }
@@ -65,6 +68,7 @@ impl EncoderModel {
         match self {
             Self::Embedder(model) => model.describe(),
             Self::Scorer(model) => model.describe(),
+            Self::Matcher(model) => model.describe(),
         }
     }
 
@@ -81,11 +85,10 @@ impl EncoderModel {
                 model.encode(&texts, *role, budget, tell)
             }
             (Self::Scorer(model), EncoderBatch::Pairs(pairs)) => {
-                let pairs: Vec<(&str, &str)> = pairs
-                    .iter()
-                    .map(|(first, second)| (first.as_str(), second.as_str()))
-                    .collect();
-                model.encode(&pairs, budget, tell)
+                model.encode(&borrowed(pairs), budget, tell)
+            }
+            (Self::Matcher(model), EncoderBatch::Pairs(pairs)) => {
+                model.encode(&borrowed(pairs), budget, tell)
             }
             _ => Err(Failure::new(
                 FailureClass::Permanent,
@@ -93,4 +96,11 @@ impl EncoderModel {
             )),
         }
     }
+}
+
+fn borrowed(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+    pairs
+        .iter()
+        .map(|(first, second)| (first.as_str(), second.as_str()))
+        .collect()
 }

@@ -4,8 +4,8 @@ use super::{
     protocol::{Request, Role},
 };
 use crate::domain::{
-    Embedder, Encoders, Failure, FailureClass, PairScorer, TextRole, embedding_model, relevance,
-    reranking_model,
+    Embedder, Encoders, Failure, FailureClass, ModelSpec, PairScorer, TextRole, TokenModel,
+    embedding_model, relevance, reranking_model,
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -37,6 +37,7 @@ pub struct EncoderWorkers {
     settings: EncoderSettings,
     embedders: BTreeMap<String, EmbeddingWorker>,
     scorers: BTreeMap<String, ScoringWorker>,
+    matchers: BTreeMap<(ModelSpec, usize), MatchingWorker>,
 }
 
 impl EncoderWorkers {
@@ -46,6 +47,7 @@ impl EncoderWorkers {
             settings,
             embedders: BTreeMap::new(),
             scorers: BTreeMap::new(),
+            matchers: BTreeMap::new(),
         }
     }
 
@@ -67,6 +69,22 @@ impl EncoderWorkers {
         match self.scorers.get_mut(model) {
             Some(scorer) => Ok(scorer),
             None => Err(gone(model)),
+        }
+    }
+
+    /// What compares texts token by token.
+    ///
+    /// # Errors
+    /// When the model is missing or can not be loaded.
+    pub fn matcher(&mut self, tokens: &TokenModel) -> Result<&mut MatchingWorker, Failure> {
+        let key = (tokens.model.clone(), tokens.layer);
+        if !self.matchers.contains_key(&key) {
+            let matcher = MatchingWorker::start(&self.settings, tokens)?;
+            self.matchers.insert(key.clone(), matcher);
+        }
+        match self.matchers.get_mut(&key) {
+            Some(matcher) => Ok(matcher),
+            None => Err(gone(&tokens.model.to_string())),
         }
     }
 }
@@ -91,6 +109,7 @@ impl Encoders for EncoderWorkers {
     fn release(&mut self) {
         self.embedders.clear();
         self.scorers.clear();
+        self.matchers.clear();
     }
 }
 
@@ -200,6 +219,31 @@ impl PairScorer for ScoringWorker {
 
     fn identity(&self) -> &str {
         &self.identity
+    }
+}
+
+/// An encoder in a worker that compares texts token by token.
+pub struct MatchingWorker {
+    client: EncoderClient,
+}
+
+impl MatchingWorker {
+    /// Starts a worker that loads an encoder up to a layer.
+    ///
+    /// # Errors
+    /// When the model is missing or can not be loaded.
+    pub fn start(settings: &EncoderSettings, tokens: &TokenModel) -> Result<Self, Failure> {
+        let layer = tokens.layer;
+        let client = EncoderClient::start(settings, Role::Matcher { layer }, tokens.model.clone())?;
+        Ok(Self { client })
+    }
+
+    /// Precision, recall and F1 of pairs of a text and its reference, in order.
+    ///
+    /// # Errors
+    /// A failure of the batch.
+    pub fn scores(&mut self, pairs: &[(&str, &str)]) -> Result<Vec<Vec<f32>>, Failure> {
+        self.client.encode(&Pairs(pairs))
     }
 }
 

@@ -27,7 +27,9 @@ mod protocol;
 #[cfg(feature = "inference")]
 mod serve;
 
-pub use encoders::{EmbeddingWorker, EncoderSettings, EncoderWorkers, ScoringWorker};
+pub use encoders::{
+    EmbeddingWorker, EncoderSettings, EncoderWorkers, MatchingWorker, ScoringWorker,
+};
 pub use exit::describe_exit;
 pub use floats::Floats;
 pub use gpu::Gpus;

@@ -17,6 +17,11 @@ pub enum Role {
     Embedder,
     /// To score pairs of texts.
     Scorer,
+    /// To compare pairs of texts token by token, by the vectors of a layer.
+    Matcher {
+        /// The layer, from 1.
+        layer: usize,
+    },
 }
 
 /// What a worker is to load.
@@ -74,7 +79,7 @@ pub enum Request {
         /// Tokens at once at most; `None` leaves it to the worker.
         budget: Option<usize>,
     },
-    /// Classify these pairs of texts.
+    /// Classify or compare these pairs of texts.
     Score {
         /// Goes with every reply.
         epoch: u64,
@@ -125,7 +130,7 @@ pub enum Reply {
         epoch: u64,
         /// Which ones, by their place in the batch.
         indices: Vec<usize>,
-        /// Their vectors or logits one after the other.
+        /// Their vectors, logits or scores one after the other.
         values: Floats,
     },
     /// A prompt is complete.

@@ -1,7 +1,7 @@
 use super::{
     head::Head,
     packing::TextPack,
-    runner::{EncoderEvent, Runner, collect, values},
+    runner::{EncoderEvent, Part, Runner, collect, values},
 };
 use crate::{
     domain::{Failure, FailureClass, PairScorer},
@@ -25,7 +25,7 @@ impl PairClassifier {
     /// One sentence (class `permanent`) that names the file, key or tensor
     /// that is wrong; the device's failure when it has no room.
     pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Self, Failure> {
-        let (runner, head) = Runner::load(files, options, None, true)?;
+        let (runner, head) = Runner::load(files, options, None, Part::WithHead)?;
         let head = head.ok_or_else(|| {
             Failure::new(
                 FailureClass::Permanent,

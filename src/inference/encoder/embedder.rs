@@ -1,6 +1,6 @@
 use super::{
     packing::TextPack,
-    runner::{EncoderEvent, Runner, collect, values},
+    runner::{EncoderEvent, Part, Runner, collect, values},
     sentence::{Pooling, SentenceConfig},
 };
 use crate::{
@@ -29,7 +29,7 @@ impl TextEmbedder {
     /// that is wrong; the device's failure when it has no room.
     pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Self, Failure> {
         let config = SentenceConfig::of_files(files)?;
-        let (runner, _) = Runner::load(files, options, config.max_tokens, false)?;
+        let (runner, _) = Runner::load(files, options, config.max_tokens, Part::All)?;
         let identity = format!(
             "{} pooling={} prefix_pooled={} normalized={} lower={} tokens={} dtype={} query={:?} passage={:?}",
             runner.source,

@@ -339,9 +339,14 @@ impl<'a> Loader<'a> {
 
     fn norm_of(&self, name: &str) -> Result<Norm, Failure> {
         let hidden = self.config.hidden;
-        let weight = self.tensor(&format!("{name}.weight"), &[hidden])?;
+        // The first BERTs have the names of TensorFlow.
+        let (weight, bias) = match self.weights.has(&format!("{name}.gamma")) {
+            true => ("gamma", "beta"),
+            false => ("weight", "bias"),
+        };
+        let weight = self.tensor(&format!("{name}.{weight}"), &[hidden])?;
         let bias = if self.config.norm_bias {
-            self.tensor(&format!("{name}.bias"), &[hidden])?
+            self.tensor(&format!("{name}.{bias}"), &[hidden])?
         } else {
             Tensor::zeros(hidden, self.compute, &self.device)
                 .map_err(|error| self.failure(name, &error))?

@@ -1,4 +1,5 @@
-//! Encoders: texts to vectors, and pairs of texts to scores.
+//! Encoders: texts to vectors, and pairs of texts to scores, by a head that was
+//! trained for it or token by token.
 //!
 //! The tokens of all texts of a batch lie one after the other without padding;
 //! only attention knows where a text begins. In f32 on the processor a text's
@@ -13,6 +14,7 @@ mod embedder;
 mod head;
 mod identity;
 mod loader;
+mod matcher;
 mod packing;
 mod rows;
 mod runner;
@@ -26,4 +28,5 @@ mod tests;
 pub use classifier::PairClassifier;
 pub use config::SUPPORTED_ENCODERS;
 pub use embedder::TextEmbedder;
+pub use matcher::TokenMatcher;
 pub use runner::EncoderEvent;

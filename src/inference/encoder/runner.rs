@@ -1,6 +1,6 @@
 use super::{
     super::{LoadOptions, classify, linear::float_name},
-    config::EncoderConfig,
+    config::{EncoderConfig, Family},
     head::Head,
     identity,
     loader::Loader,
@@ -46,12 +46,23 @@ pub struct Runner {
     label: String,
 }
 
+/// How much of a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Every layer.
+    All,
+    /// Every layer and the classification head.
+    WithHead,
+    /// The first layers, as many as this.
+    Layers(usize),
+}
+
 /// Rows and results of a pack: computed from the encoder's last rows.
 pub type Finish<'a> = dyn Fn(&Transformer, Tensor, &TextPack) -> candle_core::Result<Vec<f32>> + 'a;
 
 impl Runner {
-    /// Loads a model, with its head where it is to have one. Texts are cut
-    /// after `max_tokens` tokens, where that is less than the model allows.
+    /// Loads a part of a model. Texts are cut after `max_tokens` tokens, where
+    /// that is less than the model allows.
     ///
     /// # Errors
     /// One sentence (class `permanent`) that names the file, key or tensor;
@@ -60,7 +71,7 @@ impl Runner {
         files: &ModelFiles,
         options: &LoadOptions,
         max_tokens: Option<usize>,
-        with_head: bool,
+        part: Part,
     ) -> Result<(Self, Option<Head>), Failure> {
         if let WeightFiles::Gguf(path) = &files.weights {
             return Err(Failure::new(
@@ -71,7 +82,10 @@ impl Runner {
                 ),
             ));
         }
-        let config = EncoderConfig::of_files(files)?;
+        let mut config = EncoderConfig::of_files(files)?;
+        if let Part::Layers(count) = part {
+            keep_layers(&mut config, count, &files.label)?;
+        }
         let limit = match max_tokens {
             Some(tokens) => tokens,
             None => EncoderText::model_max_length(files)?.unwrap_or(usize::MAX),
@@ -79,9 +93,9 @@ impl Runner {
         let text = EncoderText::load(files, config.vocab, limit.min(config.max_tokens))?;
         let loader = Loader::new(files, &config, options)?;
         let (source, model) = rayon::join(|| identity::source(files), || loader.transformer());
-        let head = match with_head {
-            true => Some(loader.head()?),
-            false => None,
+        let head = match part {
+            Part::WithHead => Some(loader.head()?),
+            Part::All | Part::Layers(_) => None,
         };
         let runner = Self {
             model: model?,
@@ -92,8 +106,13 @@ impl Runner {
         Ok((runner, head))
     }
 
+    /// Whether positions and names are RoBERTa's.
+    pub fn is_roberta(&self) -> bool {
+        self.model.config().family == Family::Roberta
+    }
+
     /// Tokens per pass that suit the device.
-    fn usual_budget(&self) -> usize {
+    pub fn usual_budget(&self) -> usize {
         match self.model.device().is_cpu() {
             true => 2048,
             false => 32 << 10,
@@ -163,9 +182,24 @@ impl Runner {
     }
 }
 
+/// Leaves the first `count` layers.
+fn keep_layers(config: &mut EncoderConfig, count: usize, label: &str) -> Result<(), Failure> {
+    let there = config.layers.len();
+    // What leaves an inner layer of ModernBERT was not normed yet.
+    let message = if config.family == Family::ModernBert {
+        format!("{label} is a ModernBERT, whose inner layers can not be compared")
+    } else if !(1..=there).contains(&count) {
+        format!("{label} has {there} layers, so there is no layer {count}")
+    } else {
+        config.layers.truncate(count);
+        return Ok(());
+    };
+    Err(Failure::new(FailureClass::Permanent, message))
+}
+
 /// Tells the results of a pack; rows that are not finite are failures of their
 /// own texts.
-fn hand_out(indices: Vec<usize>, values: Vec<f32>, tell: &mut dyn FnMut(EncoderEvent)) {
+pub fn hand_out(indices: Vec<usize>, values: Vec<f32>, tell: &mut dyn FnMut(EncoderEvent)) {
     let width = values.len() / indices.len().max(1);
     if width == 0 {
         return;

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use super::*;
+use super::{runner::collect, *};
 use crate::{
     domain::{
         Dtype, Embedder, FailureClass, ModelSpec, PairScorer, Provider, TextRole, embedding_model,
@@ -9,6 +9,7 @@ use crate::{
     inference::LoadOptions,
 };
 use proptest::prelude::*;
+use serde::Deserialize;
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -116,6 +117,90 @@ fn every_classification_head_gives_the_logits_of_its_reference() {
             assert_eq!(model.score(&pairs).unwrap().len(), pairs.len());
         }
     }
+}
+
+/// What bert-score made of pairs, or of texts with several references.
+#[derive(Deserialize)]
+struct Compared {
+    model: String,
+    layer: usize,
+    pairs: Vec<(String, References)>,
+    scores: Vec<Vec<f32>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum References {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[test]
+fn tokens_are_compared_as_bert_score_compares_them() {
+    let fixtures = directory("..");
+    let bytes = fs::read(fixtures.join("bertscore/reference.json")).unwrap();
+    let cases: Vec<Compared> = serde_json::from_slice(&bytes).unwrap();
+    assert!(cases.len() >= 9);
+    for case in cases {
+        let name = format!("{} at layer {}", case.model, case.layer);
+        let files = files(&format!("../{}", case.model));
+        for options in both_ways() {
+            let mut model = TokenMatcher::load(&files, case.layer, &options).unwrap();
+            let mut got = Vec::new();
+            for (text, references) in &case.pairs {
+                let references = match references {
+                    References::One(one) => std::slice::from_ref(one),
+                    References::Many(many) => many,
+                };
+                let pairs: Vec<(&str, &str)> = references
+                    .iter()
+                    .map(|reference| (text.as_str(), reference.as_str()))
+                    .collect();
+                let rows = model.scores(&pairs).unwrap();
+                let best = |place: usize| rows.iter().map(|row| row[place]).fold(0.0, f32::max);
+                got.push([best(0), best(1), best(2)]);
+            }
+            for (index, (got, want)) in got.iter().zip(&case.scores).enumerate() {
+                for (got, want) in got.iter().zip(want) {
+                    assert!((got - want).abs() < 2e-6, "{name}, {index}: {got} {want}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pair_s_score_does_not_depend_on_the_batch() {
+    let mut model = TokenMatcher::load(&files("mpnet"), 2, &LoadOptions::default()).unwrap();
+    let pairs = [
+        ("w1 w2 w3", "w2 w3"),
+        ("w1 w2 w3", "w9"),
+        ("", "w2 w3"),
+        ("w7 w8 w9 w10 w11 w12", "w1 w2 w3"),
+    ];
+    let alone: Vec<Vec<f32>> = pairs
+        .iter()
+        .map(|pair| model.scores(&[*pair]).unwrap().remove(0))
+        .collect();
+    assert_eq!(alone[2], [0.0; 3]);
+    for budget in [1, 12, 1000] {
+        let together = collect(pairs.len(), |tell| model.encode(&pairs, Some(budget), tell));
+        assert_eq!(together.unwrap(), alone, "{budget} tokens at once");
+    }
+}
+
+#[test]
+fn a_layer_that_is_not_there_is_one_sentence() {
+    let refused = |name: &str, layer: usize| {
+        let loaded = TokenMatcher::load(&files(name), layer, &LoadOptions::default());
+        let Err(failure) = loaded else {
+            panic!("{name} has a layer {layer}");
+        };
+        assert_eq!(failure.class, FailureClass::Permanent);
+        failure.message
+    };
+    assert!(refused("bert_mean", 3).contains("has 2 layers, so there is no layer 3"));
+    assert!(refused("modernbert", 2).contains("ModernBERT"));
 }
 
 #[test]

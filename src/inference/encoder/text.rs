@@ -6,7 +6,8 @@ use crate::{
 use rayon::prelude::*;
 use serde_json::Value;
 use tokenizers::{
-    EncodeInput, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
+    EncodeInput, PreTokenizerWrapper, Tokenizer, TruncationDirection, TruncationParams,
+    TruncationStrategy,
 };
 
 /// A text, or a pair of texts, as an encoder gets it.
@@ -77,6 +78,17 @@ impl EncoderText {
     /// Tokens in a text at most.
     pub const fn max_tokens(&self) -> usize {
         self.max_tokens
+    }
+
+    /// Whether tokens are made of bytes, so that a word's token is another one
+    /// after a space.
+    pub fn is_byte_level(&self) -> bool {
+        let is_one = |one: &PreTokenizerWrapper| matches!(one, PreTokenizerWrapper::ByteLevel(_));
+        match self.tokenizer.get_pre_tokenizer() {
+            Some(PreTokenizerWrapper::Sequence(all)) => all.as_ref().iter().any(is_one),
+            Some(one) => is_one(one),
+            None => false,
+        }
     }
 
     /// Turns texts or pairs into tokens, on all threads.

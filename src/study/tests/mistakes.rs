@@ -91,6 +91,37 @@ llm_judge: {model: 'openai:gpt-4o-mini', judgment_type: binary}
 }
 
 #[test]
+fn the_models_of_metrics_are_named_or_the_usual_ones() {
+    let usual = study("name: s\ndatasets: [nq]\ndirect: {models: ['hf:a/b']}\n").scoring;
+    assert_eq!(usual.tokens.model.name, "FacebookAI/roberta-large");
+    assert_eq!(usual.tokens.layer, 17);
+    let named = study(
+        "name: s
+datasets: [nq]
+direct: {models: ['hf:a/b']}
+bertscore: {model: 'hf:./mine', layer: 2}
+nli: {model: roberta-large}
+",
+    )
+    .scoring;
+    assert_eq!(named.tokens.model.name, "./mine");
+    assert_eq!(named.tokens.layer, 2);
+    assert_eq!(named.inference.name, "FacebookAI/roberta-large-mnli");
+    insta::assert_snapshot!(problems(
+        "name: s
+datasets: [nq]
+direct: {models: ['hf:a/b']}
+bertscore: {model: 'hf:./mine', layers: 2}
+nli: {model: deberta}
+"
+    ), @r"
+    s.yaml:4: bertscore.layers: unknown key 'layers'; did you mean 'layer'?
+    s.yaml:4: bertscore.model: nobody has said which layer of hf:./mine agrees best with people: write a layer too, such as two thirds of how many it has
+    s.yaml:5: nli.model: there is no model of inference 'deberta': write minilm, roberta-base, roberta-large, hf:org/name, hf:org/name@revision or hf:./directory
+    ");
+}
+
+#[test]
 fn two_cells_of_one_name_are_told_once_with_both_places() {
     insta::assert_snapshot!(problems(
         "name: s
