@@ -164,6 +164,7 @@ fn questions() -> Vec<Question> {
             expected: vec![format!("Town {idx}"), format!("The town {idx}")],
             id: Some(format!("q{idx:03}")),
             supporting: Vec::new(),
+            context: Vec::new(),
         })
         .collect()
 }

@@ -5,7 +5,7 @@
 
 use ragicamp::{
     domain::{Embedder, Encoders, Failure, FailureClass, PairScorer, TextRole},
-    worker::{EmbeddingWorker, EncoderSettings, EncoderWorkers, Spawn},
+    worker::{EmbeddingWorker, EncoderSettings, EncoderWorkers, ScoringWorker, Spawn},
 };
 use serde_json::Value;
 use std::{
@@ -281,6 +281,38 @@ fn released_workers_are_gone_and_come_back_when_asked_for() {
     workers.release();
     assert_eq!(embed(&mut workers, &texts).unwrap(), first);
     assert_eq!(bench.loads(), 3);
+}
+
+#[test]
+fn a_model_says_what_it_is_before_it_is_loaded() {
+    let bench = Bench::new();
+    let mut workers = bench.workers("");
+    for name in ["bert_mean", "mpnet", "modernbert"] {
+        let told = workers.embedder(&fixture(name)).unwrap();
+        let told = (told.identity().to_owned(), told.dimension());
+        let loaded = EmbeddingWorker::start(&bench.settings(""), &fixture(name)).unwrap();
+        assert_eq!(told, (loaded.identity().to_owned(), loaded.dimension()));
+    }
+    assert_eq!(
+        bench.loads(),
+        3,
+        "by those that were started for comparison"
+    );
+    for name in ["bert_ranker", "xlm_roberta_nli"] {
+        let told = workers.classifier(&fixture(name)).unwrap();
+        let told = (told.identity().to_owned(), told.labels().to_vec());
+        let loaded = ScoringWorker::start(&bench.settings(""), &fixture(name)).unwrap();
+        assert_eq!(
+            told,
+            (loaded.identity().to_owned(), loaded.labels().to_vec())
+        );
+    }
+    assert_eq!(bench.loads(), 5);
+    let embedder = workers.embedder(&fixture("mpnet")).unwrap();
+    assert!(embedder.embed(&[], TextRole::Query).unwrap().is_empty());
+    assert_eq!(bench.loads(), 5);
+    embedder.embed(&["w1"], TextRole::Query).unwrap();
+    assert_eq!(bench.loads(), 6);
 }
 
 #[test]

@@ -421,6 +421,66 @@ fn a_file_may_bring_the_passages_of_its_answers() {
     assert!(said.contains("belong under passages or contexts"), "{said}");
 }
 
+#[test]
+fn a_question_s_own_passages_are_given_to_the_model_and_to_the_metrics() {
+    let bench = Bench::new("exact_match");
+    let study = "\
+name: s
+datasets: [{name: quick, path: own.jsonl, fields: {context: passage}}]
+rag: {models: ['embedded:reader'], retrievers: [gold], top_k_values: [1], quantization: [none]}
+metrics: [exact_match, answer_in_context, context_recall, recall@5, faithfulness]
+nli: {model: 'hf:./nli'}
+";
+    fs::write(bench.path("study.yaml"), study).unwrap();
+    let own = |n: usize, passages: &Value| {
+        let question = format!("Where was {n} born?");
+        json!({"question": question, "answers": ["Oslo"], "supporting": ["p"], "passage": passages})
+    };
+    let lines = [
+        own(1, &json!("She was born in Oslo.")),
+        own(2, &json!(["He was born in Rome.", "Or in Oslo."])),
+    ];
+    fs::write(
+        bench.path("own.jsonl"),
+        format!("{}\n{}\n", lines[0], lines[1]),
+    )
+    .unwrap();
+    bench.call(0, &["run", "study.yaml"]);
+    let gold = "rag_embedded_reader_gold_k1_default_quick_none";
+    let predictions = bench.json(gold, "predictions.json");
+    let first = &predictions["predictions"][0];
+    assert!(
+        first["prompt"]
+            .as_str()
+            .unwrap()
+            .contains("She was born in Oslo.")
+    );
+    assert_eq!(first["retrieved"][0]["id"], "context#0");
+    assert_eq!(
+        bench.scores(gold, "answer_in_context"),
+        [1.0, 0.0],
+        "the first passage only"
+    );
+    assert!(bench.metrics(gold)["faithfulness"].is_f64());
+    assert!(
+        bench.metrics(gold)["recall@5"].is_null(),
+        "nothing was searched"
+    );
+    let questions = bench.json(gold, "questions.json");
+    assert_eq!(questions["questions"][1]["context"][1], "Or in Oslo.");
+
+    fs::write(
+        bench.path("study.yaml"),
+        study.replace("fields: {context: passage}", "fields: {}"),
+    )
+    .unwrap();
+    let said = bench.call(1, &["run", "study.yaml", "--output", "elsewhere"]);
+    assert!(
+        said.contains("has passages of its own: say where they are"),
+        "{said}"
+    );
+}
+
 #[cfg(feature = "failpoints")]
 #[test]
 fn a_worker_that_dies_while_it_scores_is_replaced() {

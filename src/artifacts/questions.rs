@@ -122,6 +122,7 @@ fn question(position: usize, item: Value) -> Option<Question> {
         expected: take_expected(&mut map),
         id: lenient::take_text(&mut map, "id"),
         supporting: lenient::take_texts(&mut map, "supporting"),
+        context: lenient::take_texts(&mut map, "context"),
     })
 }
 

@@ -81,6 +81,7 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
     }
     let corpora: BTreeSet<&str> = selected
         .iter()
+        .filter(|spec| !spec.reads_own_passages())
         .filter_map(|spec| Some(spec.retriever.as_ref()?.corpus.as_str()))
         .collect();
     for corpus in corpora {
@@ -109,7 +110,11 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
     );
     let mut seen = BTreeSet::new();
     for spec in &selected {
-        let Some(retriever) = &spec.retriever else {
+        let Some(retriever) = spec
+            .retriever
+            .as_ref()
+            .filter(|_| !spec.reads_own_passages())
+        else {
             continue;
         };
         if !seen.insert(serde_json::to_string(retriever).unwrap_or_default()) {

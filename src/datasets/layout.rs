@@ -216,7 +216,17 @@ impl Reader<'_> {
                 if self.is_full() {
                     return Ok(());
                 }
-                self.take_value(question, place)?;
+                match (self.spec.fields.context.as_ref(), question.as_object()) {
+                    (Some(key), Some(question)) if !question.contains_key(key) => {
+                        let mut question = question.clone();
+                        // SQuAD's paragraph is the context of its questions.
+                        if let Some(context) = paragraph.get(key) {
+                            question.insert(key.clone(), context.clone());
+                        }
+                        self.take(&question, place)?;
+                    }
+                    _ => self.take_value(question, place)?,
+                }
             }
         }
         Ok(())

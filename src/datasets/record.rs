@@ -33,6 +33,8 @@ pub(super) fn columns<'a>(names: &'a [String], fields: &FieldMap) -> Result<Vec<
         (&fields.answers, "answers", &ANSWERS[..]),
         (&fields.id, "id", &ID[..]),
         (&fields.supporting, "supporting", &SUPPORTING[..]),
+        // Contexts are long: nobody reads them who does not want them.
+        (&fields.context, "context", &[]),
     ] {
         let wanted = match mapped {
             // A name with dots in it goes before a path.
@@ -102,12 +104,17 @@ pub(super) fn question(
     )? {
         collect_supporting(&value, &mut supporting);
     }
+    let mut context = Vec::new();
+    if let Some((_, value)) = find(object, fields.context.as_deref(), "context", &[])? {
+        collect_context(&value, &mut context);
+    }
     Ok(Some(Question {
         idx: 0,
         question: text.to_owned(),
         expected,
         id,
         supporting,
+        context,
     }))
 }
 
@@ -230,6 +237,43 @@ fn collect_answers(value: &Value, answers: &mut Vec<String>) -> Result<(), &'sta
                 .flatten()
                 .try_for_each(|part| collect_answers(part, answers))
         }
+    }
+}
+
+/// The passages of a question: a text, or a list. An item of a list is a text,
+/// an object with `text`, or a list of sentences.
+fn collect_context(value: &Value, passages: &mut Vec<String>) {
+    match value {
+        Value::String(text) => match serde_json::from_str::<Vec<String>>(text) {
+            Ok(list) => list.into_iter().for_each(|text| push_new(passages, text)),
+            Err(_) => push_new(passages, text.clone()),
+        },
+        Value::Array(items) => {
+            for item in items {
+                let mut sentences = Vec::new();
+                collect_texts(item, &mut sentences);
+                push_new(passages, sentences.join(" "));
+            }
+        }
+        Value::Object(object) => {
+            if let Some(text) = get_any_case(object, "text") {
+                collect_context(text, passages);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn collect_texts<'v>(value: &'v Value, texts: &mut Vec<&'v str>) {
+    match value {
+        Value::String(text) => texts.push(text.trim()),
+        Value::Array(items) => items.iter().for_each(|item| collect_texts(item, texts)),
+        Value::Object(object) => {
+            if let Some(text) = get_any_case(object, "text") {
+                collect_texts(text, texts);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -109,6 +109,39 @@ fn json_files_are_lists_squad_hotpotqa_or_lines_under_the_wrong_name() {
 }
 
 #[test]
+fn a_question_has_passages_of_its_own_only_where_their_key_is_named() {
+    let mapped = |file: &str, text: &str, key: &str| {
+        let fields = FieldMap {
+            context: Some(key.into()),
+            ..FieldMap::default()
+        };
+        load_mapped(file, text, fields)
+    };
+    let contexts =
+        |file: &str, text: &str, key: &str| only(mapped(file, text, key).unwrap()).context;
+    let line = r#"{"question":"q","context":"c"}"#;
+    assert_eq!(contexts("a.jsonl", line, "context"), ["c"]);
+    assert!(only(load_text("a.jsonl", line).unwrap()).context.is_empty());
+    let listed = r#"{"question":"q","contexts":[{"filename":"f","text":"one"},"two","","two"]}"#;
+    assert_eq!(contexts("a.jsonl", listed, "contexts"), ["one", "two"]);
+    let hotpot =
+        r#"{"question":"q","context":{"title":["T","U"],"sentences":[["a.","b."],["c."]]}}"#;
+    assert_eq!(
+        contexts("a.jsonl", hotpot, "context.sentences"),
+        ["a. b.", "c."]
+    );
+    let cells = "question,context\nq,\"[\"\"one\"\", \"\"two\"\"]\"\n";
+    assert_eq!(contexts("a.csv", cells, "context"), ["one", "two"]);
+    let squad = r#"{"data":[{"paragraphs":[{"context":"c","qas":[{"question":"q"}]}]}]}"#;
+    assert_eq!(contexts("a.json", squad, "context"), ["c"]);
+    let error = mapped("a.jsonl", line, "passage").unwrap_err().to_string();
+    assert!(
+        error.contains("no key 'passage' (`fields.context`)"),
+        "{error}"
+    );
+}
+
+#[test]
 fn csv_cells_may_hold_commas_line_breaks_and_lists() {
     let text = "id,question,answers\n1,\"who, \n and why?\",\"[\"\"a\"\", \"\"b\"\"]\"\n2,what,c\n";
     let dataset = load_text("a.csv", text).unwrap();
@@ -128,6 +161,7 @@ fn mapped_fields_win_over_the_usual_names_and_may_be_paths() {
         answers: Some("meta.answer".into()),
         id: Some("nr".into()),
         supporting: None,
+        context: None,
     };
     let text = r#"{"question":"no","title":"yes","meta":{"answer":["a"]},"nr":7}"#;
     let question = only(load_mapped("a.jsonl", text, fields.clone()).unwrap());
@@ -367,6 +401,7 @@ fn fields_lead_into_nested_columns_of_a_parquet_file() {
         answers: Some("gold.best".into()),
         id: Some("nr".into()),
         supporting: Some("proof.doc".into()),
+        context: None,
     };
     let dataset = load(&spec, None, &SearchPaths::default()).unwrap();
     assert_eq!(dataset.questions[0].expected, ["a"]);

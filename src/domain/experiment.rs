@@ -188,6 +188,10 @@ pub struct FieldMap {
     /// The key of the supporting passages' ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supporting: Option<String>,
+    /// The key of the passages that the question is about: a text, or a list
+    /// of texts. Read only where it is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
 }
 
 /// A dataset, as a study names it.
@@ -224,6 +228,8 @@ pub enum RetrieverKind {
     Hybrid,
     /// Search children, return parents.
     Hierarchical,
+    /// No search: each question's own passages, as its dataset has them.
+    Gold,
 }
 
 /// A retriever, as a study names it. `options` hold what the kind needs
@@ -285,6 +291,13 @@ pub struct ExperimentSpec {
 }
 
 impl ExperimentSpec {
+    /// Whether questions are answered from passages of their own, so that
+    /// nothing is searched.
+    pub fn reads_own_passages(&self) -> bool {
+        let retriever = self.retriever.as_ref();
+        retriever.is_some_and(|retriever| retriever.kind == RetrieverKind::Gold)
+    }
+
     /// SHA-256 of the canonical JSON without the name: keys sorted at every
     /// level, no blanks. 64 hex digits.
     pub fn hash(&self) -> String {

@@ -17,4 +17,8 @@ pub struct Question {
     /// Ids of the passages that hold the answer, where the dataset tells them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub supporting: Vec<String>,
+    /// The passages that the question is about, where the study names their
+    /// key (`fields.context`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub context: Vec<String>,
 }

@@ -67,7 +67,7 @@ pub trait PairScorer {
 
 /// Gives encoders by the names that studies use (`minilm`,
 /// `hf:org/name@revision`, `hf:./directory`). A model is loaded when it is
-/// first asked for.
+/// first asked for, or later.
 pub trait Encoders {
     /// An embedding model.
     ///

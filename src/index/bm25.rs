@@ -11,12 +11,14 @@ use super::{
     error::{broken, io_error},
     hit::{Hit, Side},
     progress::{Tell, report},
-    store::{key, publish, read_manifest, set_aside, write_manifest},
+    store::{key, publish_resumable, read_manifest, set_aside, write_manifest},
 };
 use crate::{domain::Passage, retrieval::Chunking};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{
+    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -36,6 +38,9 @@ use tantivy::{
 const ANALYSER: &str = "words-lower/title+text/1";
 const ANALYSER_NAME: &str = "words-lower";
 const WRITER_BYTES: usize = 128 << 20;
+/// Passages after which a build is kept as far as it is, so that a kill costs
+/// no more.
+const KEPT_EVERY: u64 = if cfg!(test) { 100 } else { 100_000 };
 /// Words of a query that count. A longer one is no question, and the time of
 /// a search grows with its words.
 const MAX_QUERY_WORDS: usize = 1_024;
@@ -116,13 +121,43 @@ pub(super) fn open(
         }
         set_aside(&place)?;
     }
-    publish(cache_dir, &name, |dir| {
+    publish_resumable(cache_dir, &name, tell, |dir, tell| {
         build(corpus, corpus_identity, chunking, dir, tell)
     })?;
     Bm25::open(&place)
 }
 
-/// Fills `dir` with the index of a corpus.
+/// How far a build is: what a commit of the engine says of itself.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Done {
+    /// Documents of the corpus that were read.
+    read: u64,
+    documents: u64,
+    empty_documents: u64,
+    passages: u64,
+}
+
+/// What an earlier attempt has left in `dir`, where it can be gone on with;
+/// else a new index, in place of whatever is there.
+fn resume(dir: &Path, wanted: Schema) -> Result<(Index, Done), IndexError> {
+    let left = || -> Option<(Index, Done)> {
+        let index = Index::open_in_dir(dir).ok()?;
+        let payload = index.load_metas().ok()?.payload?;
+        let done = serde_json::from_str(&payload).ok()?;
+        let is_whole = index.schema() == wanted && index.validate_checksum().ok()?.is_empty();
+        is_whole.then_some((index, done))
+    };
+    if let Some(left) = left() {
+        return Ok(left);
+    }
+    for entry in fs::read_dir(dir).map_err(io_error(dir))?.flatten() {
+        fs::remove_file(entry.path()).map_err(io_error(&entry.path()))?;
+    }
+    let index = Index::create_in_dir(dir, wanted).map_err(engine_error(dir))?;
+    Ok((index, Done::default()))
+}
+
+/// Fills `dir` with the index of a corpus, going on with what is there.
 fn build(
     corpus: &Corpus,
     corpus_identity: &str,
@@ -141,7 +176,7 @@ fn build(
     )?;
     let (schema, fields) = schema();
     let engine = engine_error(dir);
-    let index = Index::create_in_dir(dir, schema).map_err(&engine)?;
+    let (index, mut done) = resume(dir, schema)?;
     index.tokenizers().register(ANALYSER_NAME, analyser());
     // One thread: the order of passages, and so the last bit of every score,
     // is the same in every build.
@@ -149,12 +184,23 @@ fn build(
         .writer_with_num_threads(1, WRITER_BYTES)
         .map_err(&engine)?;
     writer.set_merge_policy(Box::new(NoMergePolicy));
-    let (mut documents, mut empty_documents, mut passages) = (0_u64, 0_u64, 0_u64);
+    let kept = done;
+    let (mut read, mut last_kept) = (0, done.passages);
     corpus.read(&mut |document, bytes| {
+        read += 1;
+        if read <= kept.read {
+            return match read.is_multiple_of(1_000) {
+                true => {
+                    let passages = kept.passages;
+                    report(tell, BuildProgress::Indexed { bytes, passages })
+                }
+                false => Ok(()),
+            };
+        }
         let chunks = chunking.chunks(&document.id, &document.text);
         match chunks.is_empty() {
-            true => empty_documents += 1,
-            false => documents += 1,
+            true => done.empty_documents += 1,
+            false => done.documents += 1,
         }
         for chunk in chunks {
             let mut row = TantivyDocument::new();
@@ -168,19 +214,28 @@ fn build(
             row.add_text(fields.text, chunk.text);
             row.add_text(fields.words, chunk.text);
             writer.add_document(row).map_err(&engine)?;
-            passages += 1;
-            if passages.is_multiple_of(1_000) {
+            done.passages += 1;
+            if done.passages.is_multiple_of(1_000) {
+                let passages = done.passages;
                 report(tell, BuildProgress::Indexed { bytes, passages })?;
             }
         }
+        done.read = read;
+        if done.passages - last_kept >= KEPT_EVERY {
+            last_kept = done.passages;
+            keep(&mut writer, &done).map_err(&engine)?;
+            fail::fail_point!("index::kept");
+            let passages = done.passages;
+            report(tell, BuildProgress::Indexed { bytes, passages })?;
+        }
         Ok(())
     })?;
-    if passages == 0 {
+    if done.passages == 0 {
         return Err(IndexError::CorpusEmpty {
             path: corpus.path.clone(),
         });
     }
-    writer.commit().map_err(&engine)?;
+    keep(&mut writer, &done).map_err(&engine)?;
     let segments = index.searchable_segment_ids().map_err(&engine)?;
     if segments.len() > 1 {
         writer.merge(&segments).wait().map_err(&engine)?;
@@ -197,20 +252,29 @@ fn build(
             "corpus_identity": corpus_identity,
             "chunking": chunking.identity(),
             "analyser": ANALYSER,
-            "documents": documents,
-            "empty_documents": empty_documents,
-            "passages": passages,
+            "documents": done.documents,
+            "empty_documents": done.empty_documents,
+            "passages": done.passages,
         }),
     )?;
     report(
         tell,
         BuildProgress::Finished {
             kind: "bm25",
-            passages,
-            empty_documents,
+            passages: done.passages,
+            empty_documents: done.empty_documents,
             seconds: started.elapsed().as_secs_f64(),
         },
     )
+}
+
+/// Makes what was added last, on disk and for good, with how far that is.
+fn keep(writer: &mut IndexWriter, done: &Done) -> tantivy::Result<()> {
+    let mut commit = writer.prepare_commit()?;
+    // Four numbers always serialise.
+    commit.set_payload(&serde_json::to_string(done).unwrap_or_default());
+    commit.commit()?;
+    Ok(())
 }
 
 /// An open BM25 index.

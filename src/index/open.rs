@@ -113,6 +113,9 @@ pub struct Index {
 /// fails, or something that is asked for is not available.
 pub fn open(spec: &RetrieverSpec, site: &mut Site<'_>) -> Result<Index, IndexError> {
     refuse_constants(spec)?;
+    if spec.kind == RetrieverKind::Gold {
+        return Err(no_index(spec));
+    }
     let fusion = Fusion::of(spec)?;
     let tokens = tokens(spec, site)?;
     let cutting = Cutting::of(spec, tokens)?;
@@ -139,8 +142,16 @@ pub fn open(spec: &RetrieverSpec, site: &mut Site<'_>) -> Result<Index, IndexErr
             vectors: vectors(site)?,
             fusion,
         },
+        RetrieverKind::Gold => return Err(no_index(spec)),
     };
     Ok(Index::new(search, spec.embedding.clone()))
+}
+
+fn no_index(spec: &RetrieverSpec) -> IndexError {
+    IndexError::Unavailable {
+        retriever: spec.name.clone(),
+        what: "it gives each question its own passages, so there is no index".to_owned(),
+    }
 }
 
 fn tokens(
@@ -224,6 +235,7 @@ impl Index {
                 vectors: vectors()?,
                 fusion: Fusion::of(spec)?,
             },
+            RetrieverKind::Gold => return Err(no_index(spec)),
         };
         Ok(Self::new(search, spec.embedding.clone()))
     }

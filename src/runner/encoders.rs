@@ -5,7 +5,7 @@ use crate::{
         embedding_model, reranking_model,
     },
     hub,
-    worker::{EncoderSettings, EncoderWorkers, MatchingWorker, ScoringWorker, Spawn},
+    worker::{EncoderSettings, EncoderWorkers, MatchingWorker, ScorerOnDemand, Spawn},
 };
 use std::{
     collections::HashMap,
@@ -59,8 +59,8 @@ impl StudyEncoders {
     /// A cross-encoder with its labels and logits.
     ///
     /// # Errors
-    /// When the model is missing or can not be loaded.
-    pub fn classifier(&mut self, model: &ModelSpec) -> Result<&mut ScoringWorker, Failure> {
+    /// When the model is missing or not supported.
+    pub fn classifier(&mut self, model: &ModelSpec) -> Result<&mut ScorerOnDemand, Failure> {
         self.settle(Ok(model.clone()))?;
         self.workers.classifier(&model.to_string())
     }
@@ -68,7 +68,7 @@ impl StudyEncoders {
     /// What compares texts token by token.
     ///
     /// # Errors
-    /// As [`Self::classifier`].
+    /// When the model is missing or can not be loaded.
     pub fn matcher(&mut self, tokens: &TokenModel) -> Result<&mut MatchingWorker, Failure> {
         self.settle(Ok(tokens.model.clone()))?;
         self.workers.matcher(tokens)

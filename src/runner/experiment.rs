@@ -6,7 +6,7 @@ use super::{
     lessons::Lessons,
     listener::Ears,
     message::Message,
-    questions::{changed_question, stored_questions},
+    questions::{changed_question, own_passages, stored_questions},
     report::ExperimentReport,
     resources::Resources,
     retrieval::Shelf,
@@ -331,6 +331,16 @@ impl ExperimentRun<'_, '_> {
                 self.ears.remark(&warning);
             }
         }
+        if self.spec.reads_own_passages()
+            && dataset.questions.iter().all(|one| one.context.is_empty())
+        {
+            let message = format!(
+                "no question of {} has passages of its own: say where they are with \
+                 `fields: {{context: KEY}}`, or name another retriever than gold",
+                dataset.source.display()
+            );
+            return Err(Failure::new(FailureClass::Permanent, message).into());
+        }
         if let Some(message) = changed_question(&self.dir, &dataset)? {
             return Err(Failure::new(FailureClass::Permanent, message).into());
         }
@@ -400,13 +410,19 @@ impl ExperimentRun<'_, '_> {
             .iter()
             .map(|question| Query::plain(&question.question))
             .collect();
-        self.rank(&queries)?;
-        lock(self.shelf).release_models();
+        let has_own = self.spec.reads_own_passages();
+        if !has_own {
+            self.rank(&queries)?;
+            lock(self.shelf).release_models();
+        }
         for (question, query) in outstanding.iter().zip(queries) {
             if self.signals.is_stopping() {
                 return Err(Stop::Interrupted);
             }
-            let passages = self.passages(query)?;
+            let passages = match has_own {
+                true => own_passages(self.spec, question),
+                false => self.passages(query)?,
+            };
             let rendered = prompts::render(&self.spec.prompt, &question.question, &passages);
             let retrieved = dialogue::retrieved(&passages);
             let request = GenerationRequest {

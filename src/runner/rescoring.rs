@@ -216,6 +216,7 @@ impl Rescoring<'_> {
             expected: record.expected.clone(),
             id: None,
             supporting: Vec::new(),
+            context: Vec::new(),
         }));
         Ok(questions)
     }

@@ -4,6 +4,7 @@ use super::{
     judge::Judge,
     lane::lock,
     metric_models::{Answer, MetricModels},
+    questions::own_passages,
     resources::Resources,
     retrieval::Shelf,
 };
@@ -60,18 +61,23 @@ impl Scorer<'_> {
             .map(|prediction| (prediction.idx, prediction))
             .collect();
         let mut known = BTreeMap::new();
-        if let Some(spec) = spec {
+        let has_own = spec.is_some_and(ExperimentSpec::reads_own_passages);
+        if let Some(spec) = spec.filter(|_| !has_own) {
             self.rank(spec, questions, &by_idx, go_on)?;
         }
         for question in questions {
             let prediction = by_idx.get(&question.idx).copied();
             let passages = match (spec, prediction) {
                 (Some(spec), Some(prediction)) => {
-                    Some(self.passages_of(spec, prediction, &question.question)?)
+                    Some(self.passages_of(spec, prediction, question)?)
                 }
                 _ => None,
             };
-            let supporting = question.supporting.as_slice();
+            // Whoever is given the right passages has not found them.
+            let supporting = match has_own {
+                true => &[],
+                false => question.supporting.as_slice(),
+            };
             known.insert(
                 question.idx,
                 Known {
@@ -136,14 +142,18 @@ impl Scorer<'_> {
         &mut self,
         spec: &ExperimentSpec,
         prediction: &Prediction,
-        question: &str,
+        question: &Question,
     ) -> Result<Vec<Passage>, Failure> {
         let shelf = lock(self.shelf);
-        let find = |query: &str| shelf.passages(spec, query_of(spec, query, question));
+        let text = &question.question;
+        let find = |query: &str| shelf.passages(spec, query_of(spec, query, text));
         let cut = prediction.extra.get("passages_cut").and_then(Value::as_u64);
         let cut = cut.and_then(|cut| usize::try_from(cut).ok()).unwrap_or(0);
         let Some(queries) = dialogue::queries(prediction) else {
-            let mut passages = find(question)?;
+            let mut passages = match spec.reads_own_passages() {
+                true => own_passages(spec, question),
+                false => find(text)?,
+            };
             passages.truncate(passages.len().saturating_sub(cut));
             return Ok(passages);
         };

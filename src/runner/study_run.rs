@@ -216,7 +216,7 @@ impl Shared<'_> {
         for spec in self.experiments {
             let settings = self.study.settings_for(&spec.name);
             let unavailable = self.study.unavailable.get(&spec.name);
-            if spec.retriever.is_none() || unavailable.is_some() {
+            if spec.retriever.is_none() || spec.reads_own_passages() || unavailable.is_some() {
                 continue;
             }
             // What can not be had says so when its turn comes.

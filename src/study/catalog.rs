@@ -1,5 +1,8 @@
 use crate::domain::Prompt;
 
+/// The retriever that searches nothing, by its type and its usual name.
+pub(super) const GOLD: &str = "gold";
+
 /// Whether something that is known can be used in this version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Availability {
@@ -89,7 +92,7 @@ pub trait Catalog {
 
     /// Kinds of retrievers.
     fn retriever_kinds(&self) -> Vec<KnownName> {
-        ["bm25", "dense", "hybrid", "hierarchical"]
+        ["bm25", "dense", "hybrid", "hierarchical", GOLD]
             .into_iter()
             .map(KnownName::available)
             .collect()

@@ -318,6 +318,7 @@ pub(super) fn dataset(at: &At<'_>, names: &Names<'_>) -> Option<Choice<DatasetSp
                 answers: text("answers"),
                 id: text("id"),
                 supporting: text("supporting"),
+                context: text("context"),
             };
         }
         match (fields.get("name"), &spec.path) {

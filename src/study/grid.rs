@@ -10,7 +10,7 @@ use super::{
 };
 use crate::domain::{
     AgentKind, DatasetSpec, ExperimentKind, ExperimentSpec, GenerationSettings, ModelSpec, Prompt,
-    Quantization, RetrieverSpec,
+    Quantization, RetrieverKind, RetrieverSpec,
 };
 use serde_json::json;
 use std::{borrow::Cow, collections::HashMap, rc::Rc};
@@ -214,6 +214,19 @@ impl RagAxes {
         for retriever in &self.retrievers {
             let origin = Rc::new(retriever.origin.clone());
             for top_k in &self.top_ks {
+                if retriever.value.kind == RetrieverKind::Gold {
+                    // Nothing is searched: it makes one cell, not one per way to
+                    // search.
+                    variants.push(Variant {
+                        retriever: Some(retriever.value.clone()),
+                        top_k: Some(*top_k),
+                        agent: AgentKind::FixedRag,
+                        options: Options::new(),
+                        origin: Rc::clone(&origin),
+                        trouble: retriever.trouble.clone(),
+                    });
+                    continue;
+                }
                 for agent in &self.agents {
                     for transform in &self.transforms {
                         for reranker in &self.rerankers {

@@ -10,7 +10,7 @@ use super::{
     steps::{self, Agent, Reranker},
 };
 use crate::domain::{
-    AgentKind, DatasetSpec, GenerationSettings, ModelSpec, Quantization, RunSettings,
+    AgentKind, DatasetSpec, GenerationSettings, ModelSpec, Quantization, RetrieverKind, RunSettings,
 };
 
 /// An entry of `experiments`.
@@ -119,6 +119,14 @@ impl<'a> Context<'a> {
             retriever_at.error(
                 "the agent direct_llm does not retrieve",
                 Some("remove the retriever, or the agent".to_owned()),
+            );
+            return None;
+        }
+        let is_gold = retriever.value.kind == RetrieverKind::Gold;
+        if is_gold && agent.value.kind != AgentKind::FixedRag {
+            retriever_at.error(
+                "gold gives each question its own passages, and this agent searches",
+                Some("name another retriever, or remove the agent".to_owned()),
             );
             return None;
         }

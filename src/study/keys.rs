@@ -543,18 +543,23 @@ pub(super) const DATASET_FIELDS: &[Key] = &[
         Shape::Text,
         "The key of the supporting passages' ids.",
     ),
+    used(
+        "context",
+        Shape::Text,
+        "The key of the question's own passages, a text or a list of texts: the retriever gold gives them to the model.",
+    ),
 ];
 
 pub(super) const RETRIEVER: &[Key] = &[
     used("name", Shape::Text, "The name used in experiment names."),
     used(
         "type",
-        Shape::Words(&["bm25", "dense", "hybrid", "hierarchical"]),
-        "The kind of search.",
+        Shape::Words(&["bm25", "dense", "hybrid", "hierarchical", "gold"]),
+        "The kind of search; gold searches nothing and gives each question its own passages (fields.context of the dataset).",
     ),
     alias(
         "kind",
-        Shape::Words(&["bm25", "dense", "hybrid", "hierarchical"]),
+        Shape::Words(&["bm25", "dense", "hybrid", "hierarchical", "gold"]),
         "The same as type.",
     ),
     used(

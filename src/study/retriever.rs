@@ -1,7 +1,7 @@
 //! Entries of `retrievers`, and the corpora behind them.
 
 use super::{
-    catalog::Names,
+    catalog::{GOLD, Names},
     diagnostic::nearest,
     entries::{CELLS_FAIL, Choice, availability, file_stem, suggestions},
     fields::{At, Fields, shorten},
@@ -20,6 +20,7 @@ const KINDS: &[(&str, RetrieverKind)] = &[
     ("dense", RetrieverKind::Dense),
     ("hybrid", RetrieverKind::Hybrid),
     ("hierarchical", RetrieverKind::Hierarchical),
+    (GOLD, RetrieverKind::Gold),
 ];
 
 const CHUNKINGS: &[(&str, &str)] = &[
@@ -189,6 +190,10 @@ impl Retrievers {
             .described
             .iter()
             .map(|choice| choice.value.name.as_str());
+        if name == GOLD {
+            let trouble = kind_trouble(at, RetrieverKind::Gold, names);
+            return Some(Choice::new(gold(GOLD), at).with_trouble(trouble));
+        }
         let parts: Vec<&str> = name.split('_').collect();
         let [corpus, embedding, chunking, size] = parts[..] else {
             let fix = match nearest(name, described) {
@@ -289,6 +294,9 @@ impl Retrievers {
                 None
             }
         };
+        if kind == Some(RetrieverKind::Gold) {
+            return gold_entry(&fields, at, names);
+        }
         let corpus = match fields.get("corpus") {
             Some(at) => corpus(&at, names),
             None => {
@@ -336,6 +344,45 @@ impl Retrievers {
         let trouble = kind_trouble(at, kind, names).or(corpus.trouble);
         Some(Choice::new(spec, at).with_trouble(trouble))
     }
+}
+
+/// What gives each question its own passages.
+fn gold(name: &str) -> RetrieverSpec {
+    RetrieverSpec {
+        name: name.to_owned(),
+        kind: RetrieverKind::Gold,
+        corpus: String::new(),
+        embedding: None,
+        chunking: "none".to_owned(),
+        chunk_size: 0,
+        chunk_overlap: 0,
+        options: Options::new(),
+    }
+}
+
+/// An entry with nothing but a name: there is nothing to search, so nothing
+/// else can be set.
+fn gold_entry(
+    fields: &Fields<'_>,
+    at: &At<'_>,
+    names: &Names<'_>,
+) -> Option<Choice<RetrieverSpec>> {
+    let name = match fields.get("name") {
+        Some(at) => at.text()?,
+        None => GOLD,
+    };
+    for key in keys::RETRIEVER {
+        if !["name", "type", "kind"].contains(&key.name)
+            && let Some(at) = fields.get(key.name)
+        {
+            at.error(
+                "gold searches nothing: it gives each question the passages of its dataset",
+                Some("remove the key".to_owned()),
+            );
+        }
+    }
+    let trouble = kind_trouble(at, RetrieverKind::Gold, names);
+    Some(Choice::new(gold(name), at).with_trouble(trouble))
 }
 
 fn kind_trouble(at: &At<'_>, kind: RetrieverKind, names: &Names<'_>) -> Option<String> {

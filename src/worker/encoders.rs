@@ -1,5 +1,6 @@
 use super::{
     encoder_client::{Batch, EncoderClient},
+    on_demand::{EmbedderOnDemand, ScorerOnDemand},
     parent::Spawn,
     protocol::{Request, Role},
 };
@@ -28,15 +29,15 @@ pub struct EncoderSettings {
 }
 
 /// Encoders in workers of their own, one process per model, started when a
-/// model is first asked for.
+/// model first has something to encode.
 ///
 /// Use it on a thread that lives as long as the workers: on Linux they ask to
 /// be killed when the thread that started them ends. Dropping it, or
 /// [`Encoders::release`], ends them.
 pub struct EncoderWorkers {
     settings: EncoderSettings,
-    embedders: BTreeMap<String, EmbeddingWorker>,
-    scorers: BTreeMap<String, ScoringWorker>,
+    embedders: BTreeMap<String, EmbedderOnDemand>,
+    scorers: BTreeMap<String, ScorerOnDemand>,
     matchers: BTreeMap<(ModelSpec, usize), MatchingWorker>,
 }
 
@@ -60,10 +61,10 @@ impl EncoderWorkers {
     /// A cross-encoder with its labels and logits, as [`Encoders::scorer`].
     ///
     /// # Errors
-    /// When the model is missing or can not be loaded.
-    pub fn classifier(&mut self, model: &str) -> Result<&mut ScoringWorker, Failure> {
+    /// When the model is missing or not supported.
+    pub fn classifier(&mut self, model: &str) -> Result<&mut ScorerOnDemand, Failure> {
         if !self.scorers.contains_key(model) {
-            let scorer = ScoringWorker::start(&self.settings, model)?;
+            let scorer = ScorerOnDemand::new(&self.settings, model)?;
             self.scorers.insert(model.to_owned(), scorer);
         }
         match self.scorers.get_mut(model) {
@@ -92,7 +93,7 @@ impl EncoderWorkers {
 impl Encoders for EncoderWorkers {
     fn embedder(&mut self, model: &str) -> Result<&mut dyn Embedder, Failure> {
         if !self.embedders.contains_key(model) {
-            let embedder = EmbeddingWorker::start(&self.settings, model)?;
+            let embedder = EmbedderOnDemand::new(&self.settings, model)?;
             self.embedders.insert(model.to_owned(), embedder);
         }
         match self.embedders.get_mut(model) {

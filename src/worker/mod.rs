@@ -20,6 +20,7 @@ mod floats;
 mod gpu;
 #[cfg(feature = "inference")]
 mod model;
+mod on_demand;
 #[cfg(feature = "inference")]
 mod outbox;
 mod parent;
@@ -33,6 +34,7 @@ pub use encoders::{
 pub use exit::describe_exit;
 pub use floats::Floats;
 pub use gpu::Gpus;
+pub use on_demand::{EmbedderOnDemand, ScorerOnDemand};
 pub use parent::{Spawn, Worker, WorkerEvent, WorkerMessage};
 pub use protocol::{Load, Reply, Request, Role};
 #[cfg(feature = "inference")]

@@ -63,6 +63,7 @@ fn question(idx: usize) -> Question {
         expected: vec![format!("number {idx}"), format!("{idx}")],
         id: None,
         supporting: Vec::new(),
+        context: Vec::new(),
     }
 }
 

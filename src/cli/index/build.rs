@@ -247,6 +247,8 @@ fn name(spec: &RetrieverSpec, args: &BuildArgs) -> String {
         RetrieverKind::Dense => stem(args.embedding.as_deref().unwrap_or_default()),
         RetrieverKind::Hybrid => "hybrid".to_owned(),
         RetrieverKind::Hierarchical => "hierarchical".to_owned(),
+        // Not a kind that can be asked for.
+        RetrieverKind::Gold => "gold".to_owned(),
     };
     match spec.chunk_size {
         0 => format!("{}_{word}", stem(&spec.corpus)),

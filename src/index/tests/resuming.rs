@@ -47,6 +47,65 @@ fn an_interrupted_build_goes_on_where_it_stopped_and_ends_the_same() {
 }
 
 #[test]
+fn a_build_of_words_goes_on_where_it_stopped_and_finds_the_same() {
+    let whole = Place::with_documents(COUNT);
+    let (whole, _) = whole
+        .open(&whole.spec(RetrieverKind::Bm25, "none"))
+        .unwrap();
+    for damage in ["nothing", "a segment", "how far it is"] {
+        let place = Place::with_documents(COUNT);
+        let spec = place.spec(RetrieverKind::Bm25, "none");
+        let stopped = place.open_telling(&spec, &mut Fake::new(), &mut |progress| match progress {
+            BuildProgress::Indexed { passages, .. } if passages >= 700 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        assert!(matches!(stopped, Err(IndexError::Interrupted)));
+        let partial = partial(&place);
+        match damage {
+            "a segment" => {
+                let files = fs::read_dir(&partial).unwrap().flatten();
+                let segment = files.map(|file| file.path()).find(|path| {
+                    path.extension()
+                        .is_some_and(|extension| extension == "store")
+                });
+                let segment = segment.unwrap();
+                let mut bytes = fs::read(&segment).unwrap();
+                bytes[3] ^= 1;
+                fs::write(&segment, bytes).unwrap();
+            }
+            "how far it is" => fs::write(partial.join("meta.json"), "{").unwrap(),
+            _ => {}
+        }
+        let mut first = None;
+        let index = place.open_telling(&spec, &mut Fake::new(), &mut |progress| {
+            if let BuildProgress::Indexed { passages, .. } = progress {
+                first.get_or_insert(passages);
+            }
+            ControlFlow::Continue(())
+        });
+        let index = index.unwrap();
+        let kept = if damage == "nothing" { 700 } else { 0 };
+        assert!(
+            (kept..=kept + 100).contains(&first.unwrap()),
+            "{damage}: {first:?}"
+        );
+        for query in ["word7 common", "word1499 ten9", "ten3"] {
+            assert_eq!(
+                find(&index, query, 5),
+                find(&whole, query, 5),
+                "{damage}: {query}"
+            );
+        }
+        assert!(
+            place
+                .indexes()
+                .iter()
+                .all(|name| !name.starts_with('.') || name == ".locks")
+        );
+    }
+}
+
+#[test]
 fn what_a_kill_tore_is_computed_again_and_what_is_whole_is_kept() {
     for (damage, kept) in [
         // A batch was being written.

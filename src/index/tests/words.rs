@@ -135,7 +135,9 @@ fn what_a_killed_build_left_is_removed_and_a_living_one_is_not() {
     }
     let lock = fs::File::open(living.join("lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    open_words(&place, "none");
+    place
+        .open(&place.spec(RetrieverKind::Dense, "none"))
+        .unwrap();
     assert!(!dead.exists());
     assert!(living.exists());
 }

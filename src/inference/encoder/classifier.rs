@@ -1,13 +1,16 @@
 use super::{
+    config::EncoderConfig,
     head::Head,
+    identity,
     packing::TextPack,
-    runner::{EncoderEvent, Part, Runner, collect, values},
+    runner::{EncoderEvent, Part, Runner, collect, longest_text, values},
 };
 use crate::{
     domain::{Failure, FailureClass, PairScorer},
     hub::ModelFiles,
-    inference::LoadOptions,
+    inference::{LoadOptions, linear::float_name},
 };
+use candle_core::DType;
 use serde_json::{Value, json};
 
 /// A cross-encoder: a pair of texts to one logit per label. Rerankers have one
@@ -32,17 +35,25 @@ impl PairClassifier {
                 format!("{} has no head", files.label),
             )
         })?;
-        let identity = format!(
-            "{} tokens={} dtype={}",
-            runner.source,
-            runner.text.max_tokens(),
-            runner.dtype_name(),
-        );
+        let (tokens, dtype) = (runner.text.max_tokens(), runner.dtype_name());
         Ok(Self {
+            identity: identity_of(&runner.source, tokens, dtype),
             runner,
             head,
-            identity,
         })
+    }
+
+    /// The identity and the labels of a model in 32 bits, which are what its
+    /// files say without its weights being loaded.
+    ///
+    /// # Errors
+    /// As [`PairClassifier::load`], for what is wrong beside the weights.
+    pub fn told_by_files(files: &ModelFiles) -> Result<(String, Vec<String>), Failure> {
+        let config = EncoderConfig::of_files(files)?;
+        let tokens = longest_text(files, &config, None)?;
+        let source = identity::source(files)?;
+        let identity = identity_of(&source, tokens, float_name(DType::F32));
+        Ok((identity, config.labels))
     }
 
     /// Classifies pairs, at most `budget` tokens at once where one is given,
@@ -88,6 +99,11 @@ impl PairClassifier {
             "labels": self.labels(),
         }))
     }
+}
+
+/// What decides a model's logits.
+fn identity_of(source: &str, tokens: usize, dtype: &str) -> String {
+    format!("{source} tokens={tokens} dtype={dtype}")
 }
 
 impl PairScorer for PairClassifier {

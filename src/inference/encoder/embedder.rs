@@ -1,13 +1,16 @@
 use super::{
+    config::EncoderConfig,
+    identity,
     packing::TextPack,
-    runner::{EncoderEvent, Part, Runner, collect, values},
+    runner::{EncoderEvent, Part, Runner, collect, longest_text, values},
     sentence::{Pooling, SentenceConfig},
 };
 use crate::{
     domain::{Embedder, Failure, TextRole},
     hub::ModelFiles,
-    inference::LoadOptions,
+    inference::{LoadOptions, linear::float_name},
 };
+use candle_core::DType;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
@@ -30,23 +33,26 @@ impl TextEmbedder {
     pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Self, Failure> {
         let config = SentenceConfig::of_files(files)?;
         let (runner, _) = Runner::load(files, options, config.max_tokens, Part::All)?;
-        let identity = format!(
-            "{} pooling={} prefix_pooled={} normalized={} lower={} tokens={} dtype={} query={:?} passage={:?}",
-            runner.source,
-            config.pooling,
-            config.pool_prefix,
-            config.normalize,
-            config.lower,
-            runner.text.max_tokens(),
-            runner.dtype_name(),
-            config.query_prefix,
-            config.passage_prefix,
-        );
+        let (tokens, dtype) = (runner.text.max_tokens(), runner.dtype_name());
         Ok(Self {
+            identity: identity_of(&config, &runner.source, tokens, dtype),
             runner,
             config,
-            identity,
         })
+    }
+
+    /// The identity and the dimension of a model in 32 bits, which are what its
+    /// files say without its weights being loaded.
+    ///
+    /// # Errors
+    /// As [`TextEmbedder::load`], for what is wrong beside the weights.
+    pub fn told_by_files(files: &ModelFiles) -> Result<(String, usize), Failure> {
+        let config = SentenceConfig::of_files(files)?;
+        let encoder = EncoderConfig::of_files(files)?;
+        let tokens = longest_text(files, &encoder, config.max_tokens)?;
+        let source = identity::source(files)?;
+        let identity = identity_of(&config, &source, tokens, float_name(DType::F32));
+        Ok((identity, encoder.hidden))
     }
 
     /// Embeds texts, at most `budget` tokens at once where one is given, and
@@ -141,6 +147,19 @@ impl Embedder for TextEmbedder {
     fn identity(&self) -> &str {
         &self.identity
     }
+}
+
+/// What decides a model's vectors.
+fn identity_of(config: &SentenceConfig, source: &str, tokens: usize, dtype: &str) -> String {
+    format!(
+        "{source} pooling={} prefix_pooled={} normalized={} lower={} tokens={tokens} dtype={dtype} query={:?} passage={:?}",
+        config.pooling,
+        config.pool_prefix,
+        config.normalize,
+        config.lower,
+        config.query_prefix,
+        config.passage_prefix,
+    )
 }
 
 /// The vector of each text from the rows of its tokens; one row each where the

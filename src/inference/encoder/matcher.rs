@@ -224,13 +224,12 @@ fn compared(text: &Matched, reference: &Matched, width: usize) -> [f32; 3] {
         let others = reference.rows.chunks_exact(width);
         for (other, best_of_other) in others.zip(&mut best_of_reference) {
             let cosine = dot(row, other);
-            // What is no number is to be seen, not passed over.
-            if !(cosine <= *best) {
-                *best = cosine;
-            }
-            if !(cosine <= *best_of_other) {
-                *best_of_other = cosine;
-            }
+            // Not `max`, which passes over what is no number.
+            *best = if cosine <= *best { *best } else { cosine };
+            *best_of_other = match cosine <= *best_of_other {
+                true => *best_of_other,
+                false => cosine,
+            };
         }
     }
     let precision = mean(&best_of_text, &text.counts);
@@ -260,8 +259,8 @@ fn dot(left: &[f32], right: &[f32]) -> f32 {
     let rest: f32 = rest.map(|(a, b)| a * b).sum();
     let mut sums = [0.0; LANES];
     for (left, right) in lefts.zip(rights) {
-        for lane in 0..LANES {
-            sums[lane] += left[lane] * right[lane];
+        for (sum, (a, b)) in sums.iter_mut().zip(left.iter().zip(right)) {
+            *sum += a * b;
         }
     }
     sums.iter().sum::<f32>() + rest

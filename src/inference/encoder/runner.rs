@@ -86,11 +86,8 @@ impl Runner {
         if let Part::Layers(count) = part {
             keep_layers(&mut config, count, &files.label)?;
         }
-        let limit = match max_tokens {
-            Some(tokens) => tokens,
-            None => EncoderText::model_max_length(files)?.unwrap_or(usize::MAX),
-        };
-        let text = EncoderText::load(files, config.vocab, limit.min(config.max_tokens))?;
+        let limit = longest_text(files, &config, max_tokens)?;
+        let text = EncoderText::load(files, config.vocab, limit)?;
         let loader = Loader::new(files, &config, options)?;
         let (source, model) = rayon::join(|| identity::source(files), || loader.transformer());
         let head = match part {
@@ -180,6 +177,20 @@ impl Runner {
             false => "cuda",
         }
     }
+}
+
+/// Tokens in a text at most: `max_tokens`, or what the tokenizer says, where
+/// that is less than the model allows.
+pub fn longest_text(
+    files: &ModelFiles,
+    config: &EncoderConfig,
+    max_tokens: Option<usize>,
+) -> Result<usize, Failure> {
+    let limit = match max_tokens {
+        Some(tokens) => tokens,
+        None => EncoderText::model_max_length(files)?.unwrap_or(usize::MAX),
+    };
+    Ok(limit.min(config.max_tokens))
 }
 
 /// Leaves the first `count` layers.

@@ -202,6 +202,32 @@ fn retriever_names_say_corpus_embedding_strategy_and_size() {
 }
 
 #[test]
+fn gold_passages_make_one_cell_however_others_are_searched() {
+    let study = study(
+        "name: s
+datasets: [{path: data/q.jsonl, fields: {context: passage}}]
+rag:
+  models: ['embedded:reader']
+  retrievers: [gold, {type: bm25, name: words, corpus: data/encyclopedia.jsonl}]
+  top_k_values: [1, 3]
+  query_transform: [none, hyde]
+  reranker: {configs: [{enabled: false}, {enabled: true, name: bge}]}
+  fetch_k: 20
+",
+    );
+    let gold: Vec<_> = study
+        .experiments
+        .iter()
+        .filter(|spec| spec.reads_own_passages())
+        .collect();
+    assert_eq!((study.experiments.len(), gold.len()), (2 + 8, 2));
+    assert_eq!(gold[0].name, "rag_embedded_reader_gold_k1_default_q_none");
+    assert_eq!(gold[0].dataset.fields.context.as_deref(), Some("passage"));
+    assert!(gold[0].options.is_empty(), "{:?}", gold[0].options);
+    assert!(study.unavailable.is_empty());
+}
+
+#[test]
 fn a_bm25_retriever_over_a_local_file_is_available_and_cuts_nothing() {
     let study = study(
         "name: s
