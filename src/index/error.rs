@@ -70,6 +70,20 @@ pub enum IndexError {
     },
 }
 
+impl IndexError {
+    /// Whether something in the corpus is wrong.
+    #[cfg_attr(
+        not(feature = "index"),
+        allow(dead_code, reason = "Builds without indexes have no caller.")
+    )]
+    pub(super) const fn is_of_corpus(&self) -> bool {
+        matches!(
+            self,
+            Self::CorpusMalformed { .. } | Self::CorpusEmpty { .. }
+        )
+    }
+}
+
 impl From<IndexError> for Failure {
     /// A full or read-only disk stops the study; all else fails the
     /// experiments that need the index.

@@ -122,7 +122,14 @@ pub(super) fn publish_resumable<T>(
     }
     let partial = cache_dir.join(format!("{PARTIAL}{name}"));
     fs::create_dir_all(&partial).map_err(io_error(&partial))?;
-    let built = build(&partial, tell)?;
+    let built = match build(&partial, tell) {
+        // Another corpus will have another name: nobody goes on with this.
+        Err(error) if error.is_of_corpus() => {
+            let _ = fs::remove_dir_all(&partial);
+            return Err(error);
+        }
+        built => built?,
+    };
     sync_dir(&partial)?;
     fail::fail_point!("index::publish");
     fs::rename(&partial, &place).map_err(io_error(&place))?;

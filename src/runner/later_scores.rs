@@ -12,7 +12,11 @@ use super::{
     scoring::Scorer,
     study_run::Shared,
 };
-use crate::domain::{Event, FailureClass, Phase};
+use crate::{
+    artifacts::ExperimentDir,
+    domain::{Event, FailureClass, Phase},
+};
+use serde_json::{Map, Value};
 use std::time::Instant;
 
 impl Shared<'_> {
@@ -42,7 +46,11 @@ impl Shared<'_> {
         );
         for report in &mut waiting {
             let is_over = || signals.is_stopping() || self.is_closed();
-            if !is_over() {
+            let dir = self.dir.experiment(&report.name);
+            if let Some(metrics) = complete_meanwhile(&dir) {
+                report.phase = Phase::Complete;
+                report.metrics = metrics;
+            } else if !is_over() {
                 self.audience.remark(&format!(
                     "{}: scoring by {}",
                     report.name,
@@ -55,7 +63,6 @@ impl Shared<'_> {
                     models: Some(&mut models),
                 };
                 let start = Instant::now();
-                let dir = self.dir.experiment(&report.name);
                 let rescored = rescore(&dir, &report.later, &mut scorer, &|| !is_over());
                 report.seconds += start.elapsed().as_secs_f64();
                 self.take(report, rescored);
@@ -119,4 +126,12 @@ impl Shared<'_> {
             }
         }
     }
+}
+
+/// The scores of an experiment that another run has scored since it was
+/// answered here.
+fn complete_meanwhile(dir: &ExperimentDir) -> Option<Map<String, Value>> {
+    let state = dir.state().ok()??;
+    let results = dir.results().ok()??;
+    (state.phase == Phase::Complete).then_some(results.metrics)
 }

@@ -3,8 +3,8 @@
 
 use super::encoders::{EmbeddingWorker, EncoderSettings, ScoringWorker};
 use crate::domain::{
-    Dtype, Embedder, Failure, FailureClass, ModelSpec, PairScorer, TextRole, embedding_model,
-    relevance, reranking_model,
+    Embedder, Failure, FailureClass, ModelSpec, PairScorer, TextRole, embedding_model, relevance,
+    reranking_model,
 };
 
 /// An embedding model that is loaded for its first text.
@@ -159,6 +159,7 @@ fn permanent(message: String) -> Failure {
 mod told {
     use super::*;
     use crate::{
+        domain::Dtype,
         hub,
         inference::{PairClassifier, TextEmbedder},
     };

@@ -221,7 +221,7 @@ rag:
         .filter(|spec| spec.reads_own_passages())
         .collect();
     assert_eq!((study.experiments.len(), gold.len()), (2 + 8, 2));
-    assert_eq!(gold[0].name, "rag_embedded_reader_gold_k1_default_q_none");
+    assert_eq!(gold[0].name, "rag_embedded_reader_gold_k1_default_q");
     assert_eq!(gold[0].dataset.fields.context.as_deref(), Some("passage"));
     assert!(gold[0].options.is_empty(), "{:?}", gold[0].options);
     assert!(study.unavailable.is_empty());

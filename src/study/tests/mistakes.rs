@@ -115,8 +115,8 @@ bertscore: {model: 'hf:./mine', layers: 2}
 nli: {model: deberta}
 "
     ), @r"
-    s.yaml:4: bertscore.layers: unknown key 'layers'; did you mean 'layer'?
     s.yaml:4: bertscore.model: nobody has said which layer of hf:./mine agrees best with people: write a layer too, such as two thirds of how many it has
+    s.yaml:4: bertscore.layers: unknown key; did you mean 'layer'?
     s.yaml:5: nli.model: there is no model of inference 'deberta': write minilm, roberta-base, roberta-large, hf:org/name, hf:org/name@revision or hf:./directory
     ");
 }
