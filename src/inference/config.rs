@@ -1,5 +1,6 @@
 use super::{
     borrowed::BORROWED,
+    bounds::Size,
     gguf::GgufFile,
     rope::{RopeConfig, RopeScaling},
 };
@@ -197,14 +198,21 @@ impl Keys<'_> {
             .and_then(|n| usize::try_from(n).ok())
     }
 
-    fn need(&self, key: &str) -> Result<usize, Failure> {
-        match self.usize(key) {
-            Some(0) => Err(permanent(format!("config.json: {key} is 0"))),
-            Some(n) => Ok(n),
-            None => Err(permanent(format!(
+    /// A size, if it is there.
+    fn size(&self, key: &str, size: Size) -> Result<Option<usize>, Failure> {
+        self.usize(key)
+            .map(|number| size.check(number))
+            .transpose()
+            .map_err(|wrong| permanent(format!("config.json: {key} is {wrong}")))
+    }
+
+    /// A size that must be there.
+    fn need(&self, key: &str, size: Size) -> Result<usize, Failure> {
+        self.size(key, size)?.ok_or_else(|| {
+            permanent(format!(
                 "config.json has no {key}, or it is no whole number"
-            ))),
-        }
+            ))
+        })
     }
 
     fn f64(&self, key: &str) -> Option<f64> {
@@ -223,27 +231,25 @@ impl Keys<'_> {
         let gemma = family.starts_with("gemma");
         let newer_gemma = gemma && family != "gemma";
         let granite = family == "granite";
-        let hidden = self.need("hidden_size")?;
-        let heads = self.need("num_attention_heads")?;
-        let kv_heads = match self.usize("num_key_value_heads") {
-            Some(n) => n,
-            None => heads,
-        };
-        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
+        let hidden = self.need("hidden_size", Size::Width)?;
+        let heads = self.need("num_attention_heads", Size::Heads)?;
+        let kv_heads = self
+            .size("num_key_value_heads", Size::Heads)?
+            .unwrap_or(heads);
+        if !heads.is_multiple_of(kv_heads) {
             return Err(permanent(format!(
                 "config.json: num_attention_heads ({heads}) is no multiple of num_key_value_heads ({kv_heads})"
             )));
         }
-        let head_dim = match self.usize("head_dim") {
-            Some(n) => n,
-            None => hidden / heads,
-        };
-        if head_dim == 0 || !head_dim.is_multiple_of(2) {
+        let head_dim = self
+            .size("head_dim", Size::HeadWidth)?
+            .unwrap_or(hidden / heads);
+        if Size::HeadWidth.check(head_dim).is_err() || !head_dim.is_multiple_of(2) {
             return Err(permanent(format!(
                 "config.json: a head width of {head_dim} is not possible"
             )));
         }
-        let max_positions = self.need("max_position_embeddings")?;
+        let max_positions = self.need("max_position_embeddings", Size::Positions)?;
         // Models of candle-transformers read the rest themselves.
         let borrowed = BORROWED.contains(&family.as_str());
         let ropes = if borrowed {
@@ -267,9 +273,9 @@ impl Keys<'_> {
             None => None,
         };
         Ok(ModelConfig {
-            vocab: self.need("vocab_size")?,
+            vocab: self.need("vocab_size", Size::Vocabulary)?,
             hidden,
-            intermediate: self.need("intermediate_size")?,
+            intermediate: self.need("intermediate_size", Size::Inner)?,
             heads,
             kv_heads,
             head_dim,
@@ -334,12 +340,12 @@ impl Keys<'_> {
     }
 
     fn layers(&self, family: &str, ropes: usize) -> Result<Vec<LayerKind>, Failure> {
-        let count = self.need("num_hidden_layers")?;
+        let count = self.need("num_hidden_layers", Size::Layers)?;
         let window = match self.bool("use_sliding_window") {
             Some(false) => None,
             // Qwen writes a window that only this switch turns on.
             None if family.starts_with("qwen") => None,
-            _ => self.usize("sliding_window"),
+            _ => self.usize("sliding_window").filter(|window| *window > 0),
         };
         let types: Option<Vec<&str>> = self
             .get("layer_types")
@@ -406,13 +412,19 @@ impl Keys<'_> {
                 .and_then(Value::as_f64)
                 .or_else(|| self.f64("partial_rotary_factor"))
                 .unwrap_or(1.0);
+            let dim = (head_dim as f64 * partial) as usize / 2 * 2;
+            if dim == 0 || dim > head_dim {
+                return Err(permanent(format!(
+                    "config.json: a partial_rotary_factor of {partial} is not possible"
+                )));
+            }
             let original = scaling
                 .and_then(|s| s.get("original_max_position_embeddings"))
                 .and_then(Value::as_u64)
                 .map(|n| n as usize)
                 .or_else(|| self.usize("original_max_position_embeddings"));
             Ok(RopeConfig {
-                dim: (head_dim as f64 * partial) as usize / 2 * 2,
+                dim,
                 theta,
                 scaling: RopeScaling::parse(scaling, original, max_positions).map_err(permanent)?,
             })

@@ -29,7 +29,6 @@ use std::{
     cmp::Reverse,
     collections::{HashMap, VecDeque},
     num::NonZeroUsize,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -131,7 +130,7 @@ impl Engine {
             _ => None,
         };
         let identity = match &options.cache {
-            Some(directory) => identity(files, &directory.join("weights")),
+            Some(directory) => fingerprint::identity(files, directory),
             None => [None, None],
         };
         let network = Network::load(files, config, &weights, layout, &device, cache)?;
@@ -608,16 +607,6 @@ impl Generator for Engine {
             "tensors": tensors,
         })
     }
-}
-
-/// What the files are, by their hashes; a file that is read for the first time
-/// is noted below `notes`. Not to know is no reason not to run.
-fn identity(files: &ModelFiles, notes: &Path) -> [Option<String>; 2] {
-    let found = std::fs::create_dir_all(notes).and_then(|()| fingerprint::identity(files, notes));
-    found.unwrap_or_else(|error| {
-        tracing::warn!("{}: its hash is not known: {error}", files.label);
-        [None, None]
-    })
 }
 
 /// The type of activations: f32 on the processor, elsewhere what was asked

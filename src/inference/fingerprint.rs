@@ -38,7 +38,7 @@ pub fn fingerprint(files: &WeightFiles, notes: &Path) -> io::Result<Option<Strin
 ///
 /// # Errors
 /// When a file can not be read.
-pub fn identity(files: &ModelFiles, notes: &Path) -> io::Result<[Option<String>; 2]> {
+pub fn hashes(files: &ModelFiles, notes: &Path) -> io::Result<[Option<String>; 2]> {
     let weights = match &files.weights {
         WeightFiles::Gguf(path) => Some(of_file(path, notes)?),
         WeightFiles::Embedded(bytes) => Some(hash(bytes)),
@@ -50,6 +50,17 @@ pub fn identity(files: &ModelFiles, notes: &Path) -> io::Result<[Option<String>;
         None => None,
     };
     Ok([weights, tokenizer])
+}
+
+/// The same, with what is read for the first time noted below `cache`. Not to
+/// know is no reason not to run.
+pub fn identity(files: &ModelFiles, cache: &Path) -> [Option<String>; 2] {
+    let notes = cache.join("weights");
+    let found = fs::create_dir_all(&notes).and_then(|()| hashes(files, &notes));
+    found.unwrap_or_else(|error| {
+        tracing::warn!("{}: its hash is not known: {error}", files.label);
+        [None, None]
+    })
 }
 
 fn of_file(path: &Path, notes: &Path) -> io::Result<String> {

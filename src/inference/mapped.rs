@@ -1,6 +1,10 @@
 use candle_core::{DType, Device, Result, Tensor, bail, safetensors::SliceSafetensors};
 use memmap2::{Mmap, UncheckedAdvice};
+use serde::Deserialize;
 use std::{collections::HashMap, fs::File, ops::Range, path::PathBuf};
+
+/// No header is longer, in bytes; the format's own bound.
+const LONGEST_HEADER: usize = 100_000_000;
 
 /// Tensors of safetensors files, mapped into memory.
 pub struct MappedTensors {
@@ -32,6 +36,7 @@ impl MappedTensors {
             // weights are written once, and the hub's cache replaces files
             // instead of changing them.
             let map = unsafe { Mmap::map(&file) }.map_err(|error| with_path(error.into()))?;
+            check_extents(&map).map_err(with_path)?;
             let found = SliceSafetensors::new(&map).map_err(with_path)?;
             for (name, view) in found.tensors() {
                 let start = view.data().as_ptr().addr() - map.as_ptr().addr();
@@ -86,6 +91,38 @@ impl MappedTensors {
             forget(&self.maps[place.map], place.bytes.clone());
         }
     }
+}
+
+/// Checks that every tensor ends within the file, and says which does not: the
+/// library says no name, and adds up what the header claims before it looks.
+fn check_extents(file: &[u8]) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Claim {
+        data_offsets: Option<(u64, u64)>,
+    }
+    let header = file.split_first_chunk::<8>().and_then(|(length, rest)| {
+        let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+        rest.split_at_checked(length.min(LONGEST_HEADER + 1))
+            .filter(|(header, _)| header.len() <= LONGEST_HEADER)
+    });
+    let Some((header, data)) = header else {
+        bail!("its header is torn, or longer than 100 MB");
+    };
+    let claims: HashMap<String, Claim> = match serde_json::from_slice(header) {
+        Ok(claims) => claims,
+        Err(error) => bail!("its header is no table of tensors: {error}"),
+    };
+    for (name, claim) in claims {
+        if let Some((_, end)) = claim.data_offsets
+            && end > data.len() as u64
+        {
+            bail!(
+                "the tensor {name} ends at byte {end} of the {} bytes that there are",
+                data.len()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Takes a range of a mapped file out of this process's memory.

@@ -24,7 +24,9 @@ pub struct MemoryEstimate {
 impl MemoryEstimate {
     /// All of it.
     pub const fn total(&self) -> u64 {
-        self.weights + self.cache + self.activations
+        self.weights
+            .saturating_add(self.cache)
+            .saturating_add(self.activations)
     }
 }
 
@@ -68,13 +70,15 @@ pub fn memory_estimate(
     let value = if on_cpu { 4 } else { 2 };
     let rows = options
         .prefill_tokens(on_cpu)
-        .min(batch * tokens)
+        .min(batch.saturating_mul(tokens))
         .max(batch);
     let widest = config.qkv_rows().max(3 * config.intermediate) + 4 * config.hidden;
     MemoryEstimate {
         weights,
-        cache: (config.kv_bytes_per_token(value) * batch * tokens) as u64,
-        activations: (rows * widest * value + batch * config.vocab * 4) as u64,
+        cache: (config.kv_bytes_per_token(value) as u64)
+            .saturating_mul(batch.saturating_mul(tokens) as u64),
+        activations: (rows.saturating_mul(widest * value) as u64)
+            .saturating_add((batch as u64).saturating_mul(4 * config.vocab as u64)),
     }
 }
 
@@ -152,8 +156,13 @@ pub(super) fn batch_size(
     most: usize,
 ) -> usize {
     let longest = prompt_lengths.iter().copied().max().unwrap_or(0);
-    let tokens = (longest + settings.max_new_tokens).min(config.max_positions);
-    let each = config.kv_bytes_per_token(bytes_per_value) * tokens + config.vocab * 8;
+    let tokens = longest
+        .saturating_add(settings.max_new_tokens)
+        .min(config.max_positions);
+    let each = config
+        .kv_bytes_per_token(bytes_per_value)
+        .saturating_mul(tokens)
+        .saturating_add(config.vocab * 8);
     let fitting = usize::try_from(available / 5 * 4).unwrap_or(usize::MAX) / each.max(1);
     fitting.clamp(1, most)
 }

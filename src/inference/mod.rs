@@ -17,6 +17,7 @@ mod attention_device;
 mod attention_kernel;
 mod blocks;
 mod borrowed;
+mod bounds;
 mod classify;
 mod config;
 mod crew;
@@ -64,10 +65,12 @@ pub use cuda::drill;
 pub use device::Device;
 pub use encoder::{EncoderEvent, PairClassifier, SUPPORTED_ENCODERS, TextEmbedder, TokenMatcher};
 pub use engine::{Engine, EngineStats, Step};
+pub use fingerprint::identity;
 pub use logits::save_logits;
 pub use memory::{Forecast, MemoryEstimate, available_host_bytes, estimate, memory_estimate};
 pub use rope::{RopeConfig, RopeScaling};
 pub use speed::{Speed, instruction_sets, measure_speed, threads};
+pub use template::ChatTemplate;
 
 use crate::{
     domain::{Dtype, Failure, Quantization},

@@ -5,6 +5,7 @@
 //! any size passes through a few megabytes of memory. Questions and documents
 //! are both read through this room.
 
+mod pages;
 mod parquet_file;
 #[cfg(test)]
 mod tests;

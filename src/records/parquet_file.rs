@@ -1,4 +1,4 @@
-use super::RecordsError;
+use super::{RecordsError, pages::Pages};
 use parquet::{
     errors::ParquetError,
     file::{
@@ -18,7 +18,7 @@ use std::{
 /// An open Parquet file.
 pub struct ParquetFile {
     path: PathBuf,
-    reader: SerializedFileReader<File>,
+    reader: SerializedFileReader<Pages>,
 }
 
 impl ParquetFile {
@@ -32,7 +32,7 @@ impl ParquetFile {
             source,
         })?;
         let reader = guarded(path, || {
-            SerializedFileReader::new_with_options(file, ReadOptionsBuilder::new().build())
+            SerializedFileReader::new_with_options(Pages(file), ReadOptionsBuilder::new().build())
         })?;
         Ok(Self {
             path: path.to_owned(),

@@ -106,3 +106,43 @@ proptest::proptest! {
         let _ = rows(&path, &["id", "answer", "context", "number", "share", "sure"]);
     }
 }
+
+#[test]
+fn a_page_of_gzip_that_unpacks_without_end_is_refused() {
+    use parquet::{
+        basic::{Compression, GzipLevel},
+        data_type::{ByteArray, ByteArrayType},
+        file::{properties::WriterProperties, writer::SerializedFileWriter},
+        schema::parser::parse_message_type,
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bomb.parquet");
+    let schema = parse_message_type("message m { required binary question (STRING); }").unwrap();
+    let write = |bytes: usize| {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::GZIP(GzipLevel::try_new(6).unwrap()))
+            .set_dictionary_enabled(false)
+            .build();
+        let file = fs::File::create(&path).unwrap();
+        let mut writer =
+            SerializedFileWriter::new(file, schema.clone().into(), properties.into()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let value = ByteArray::from(vec![b'a'; bytes]);
+        let typed = column.typed::<ByteArrayType>();
+        typed.write_batch(&[value], None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+    };
+    write(1 << 20);
+    assert_eq!(rows(&path, &["question"]).unwrap().len(), 1);
+    // A third of a megabyte of file.
+    write(300 << 20);
+    assert!(path.metadata().unwrap().len() < 1 << 20);
+    let error = rows(&path, &["question"]).unwrap_err().to_string();
+    assert!(
+        error.contains("bomb.parquet") && error.contains("256 MiB"),
+        "{error}"
+    );
+}

@@ -1,4 +1,4 @@
-use super::super::config::Activation;
+use super::super::{bounds::Size, config::Activation};
 use crate::{
     domain::{Failure, FailureClass},
     hub::ModelFiles,
@@ -154,8 +154,8 @@ impl EncoderConfig {
             }
         };
         let fields = Fields(value);
-        let hidden = fields.need("hidden_size")?;
-        let heads = fields.need("num_attention_heads")?;
+        let hidden = fields.need("hidden_size", Size::Width)?;
+        let heads = fields.need("num_attention_heads", Size::Heads)?;
         if hidden % heads != 0 {
             return Err(format!(
                 "hidden_size {hidden} is no multiple of num_attention_heads {heads}"
@@ -166,11 +166,11 @@ impl EncoderConfig {
         {
             return Err(format!("position_embedding_type {kind} is not supported"));
         }
-        let count = fields.need("num_hidden_layers")?;
-        let rows = fields.need("max_position_embeddings")?;
+        let count = fields.need("num_hidden_layers", Size::Layers)?;
+        let rows = fields.need("max_position_embeddings", Size::Positions)?;
         let is_modern = family == Family::ModernBert;
         let first = match family {
-            Family::Roberta => fields.number("pad_token_id").unwrap_or(1) + 1,
+            Family::Roberta => fields.number("pad_token_id").unwrap_or(1).saturating_add(1),
             // Its padding has this number whatever the configuration says.
             Family::Mpnet => 2,
             Family::Bert | Family::ModernBert => 0,
@@ -178,6 +178,15 @@ impl EncoderConfig {
         let max_tokens = rows.saturating_sub(first);
         if max_tokens < 2 {
             return Err(format!("max_position_embeddings {rows} leaves no room"));
+        }
+        let buckets = fields
+            .number("relative_attention_num_buckets")
+            .unwrap_or(32);
+        // Each side has near and far ones.
+        if family == Family::Mpnet && (buckets < 4 || !buckets.is_multiple_of(2)) {
+            return Err(format!(
+                "relative_attention_num_buckets {buckets} is not possible"
+            ));
         }
         let activation_key = if is_modern {
             "hidden_activation"
@@ -187,9 +196,9 @@ impl EncoderConfig {
         let plain = |key: &str| !is_modern || fields.flag(key).unwrap_or(false);
         Ok(Self {
             family,
-            vocab: fields.need("vocab_size")?,
+            vocab: fields.need("vocab_size", Size::Vocabulary)?,
             hidden,
-            intermediate: fields.need("intermediate_size")?,
+            intermediate: fields.need("intermediate_size", Size::Inner)?,
             heads,
             layers: layers(&fields, count, is_modern),
             max_tokens,
@@ -207,9 +216,7 @@ impl EncoderConfig {
                 Family::Mpnet | Family::ModernBert => 0,
             },
             buckets: (family == Family::Mpnet).then(|| Buckets {
-                count: fields
-                    .number("relative_attention_num_buckets")
-                    .unwrap_or(32),
+                count: buckets,
                 far: MPNET_FAR,
             }),
             norm_eps: fields
@@ -229,7 +236,7 @@ impl EncoderConfig {
             },
             head_bias: plain("classifier_bias"),
             head_activation: fields.activation("classifier_activation")?,
-            labels: labels(value),
+            labels: labels(value)?,
         })
     }
 
@@ -262,7 +269,7 @@ fn layers(fields: &Fields<'_>, count: usize, is_modern: bool) -> Vec<Option<usiz
 }
 
 /// The names of a head's outputs: `id2label`, or `LABEL_n` for `num_labels`.
-fn labels(value: &Value) -> Vec<String> {
+fn labels(value: &Value) -> Result<Vec<String>, String> {
     let named = value.get("id2label").and_then(Value::as_object);
     if let Some(named) = named {
         let mut labels: Vec<(usize, String)> = named
@@ -270,11 +277,14 @@ fn labels(value: &Value) -> Vec<String> {
             .filter_map(|(id, label)| Some((id.parse().ok()?, label.as_str()?.to_owned())))
             .collect();
         labels.sort();
-        return labels.into_iter().map(|(_, label)| label).collect();
+        return Ok(labels.into_iter().map(|(_, label)| label).collect());
     }
     // What the configuration leaves out by convention.
-    let count = value.get("num_labels").and_then(Value::as_u64).unwrap_or(2);
-    (0..count).map(|id| format!("LABEL_{id}")).collect()
+    let count = Fields(value).number("num_labels").unwrap_or(2);
+    Size::Labels
+        .check(count)
+        .map_err(|wrong| format!("num_labels is {wrong}"))?;
+    Ok((0..count).map(|id| format!("LABEL_{id}")).collect())
 }
 
 struct Fields<'a>(&'a Value);
@@ -285,11 +295,12 @@ impl Fields<'_> {
         usize::try_from(number).ok()
     }
 
-    fn need(&self, key: &str) -> Result<usize, String> {
-        match self.number(key) {
-            Some(number) if number > 0 => Ok(number),
-            _ => Err(format!("{key} is missing or no number above 0")),
-        }
+    fn need(&self, key: &str, size: Size) -> Result<usize, String> {
+        let number = self
+            .number(key)
+            .ok_or_else(|| format!("{key} is missing or no number above 0"))?;
+        size.check(number)
+            .map_err(|wrong| format!("{key} is {wrong}"))
     }
 
     fn float(&self, key: &str) -> Option<f64> {

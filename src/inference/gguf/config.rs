@@ -2,6 +2,7 @@ use super::{GgufFile, names::is_interleaved};
 use crate::{
     domain::Failure,
     inference::{
+        bounds::Size,
         config::{Activation, LayerKind, ModelConfig},
         rope::{RopeConfig, RopeScaling},
     },
@@ -46,8 +47,23 @@ impl Keys<'_> {
         self.file.number(&self.key(key))
     }
 
-    fn need(&self, key: &str) -> Result<usize, Failure> {
-        self.file.need_number(&self.key(key))
+    /// A size, if it is there.
+    fn size(&self, key: &str, size: Size) -> Result<Option<usize>, Failure> {
+        self.number(key)?
+            .map(|number| size.check(number))
+            .transpose()
+            .map_err(|wrong| {
+                let key = self.key(key);
+                self.file.permanent(&format!("has a {key} of {wrong}"))
+            })
+    }
+
+    /// A size that must be there.
+    fn need(&self, key: &str, size: Size) -> Result<usize, Failure> {
+        self.size(key, size)?.ok_or_else(|| {
+            self.file
+                .permanent(&format!("has no key {}", self.key(key)))
+        })
     }
 
     fn real(&self, key: &str) -> Result<Option<f64>, Failure> {
@@ -65,27 +81,32 @@ impl Keys<'_> {
                 self.key("expert_count")
             )));
         }
-        let hidden = self.need("embedding_length")?;
-        let heads = self.need("attention.head_count")?;
-        let kv_heads = self.number("attention.head_count_kv")?.unwrap_or(heads);
-        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
+        let hidden = self.need("embedding_length", Size::Width)?;
+        let heads = self.need("attention.head_count", Size::Heads)?;
+        let kv_heads = self
+            .size("attention.head_count_kv", Size::Heads)?
+            .unwrap_or(heads);
+        if !heads.is_multiple_of(kv_heads) {
             return Err(file.permanent(&format!(
                 "has {heads} heads and {kv_heads} key heads ({}), which do not fit",
                 self.key("attention.head_count_kv")
             )));
         }
         let head_dim = self
-            .number("attention.key_length")?
+            .size("attention.key_length", Size::HeadWidth)?
             .unwrap_or(hidden / heads);
         let value_dim = self.number("attention.value_length")?.unwrap_or(head_dim);
-        if head_dim < 2 || !head_dim.is_multiple_of(2) || value_dim != head_dim {
+        if Size::HeadWidth.check(head_dim).is_err()
+            || !head_dim.is_multiple_of(2)
+            || value_dim != head_dim
+        {
             return Err(file.permanent(&format!(
                 "has keys of width {head_dim} and values of width {value_dim} ({}), which is not supported",
                 self.key("attention.value_length")
             )));
         }
-        let layers = self.need("block_count")?;
-        let max_positions = self.need("context_length")?;
+        let layers = self.need("block_count", Size::Layers)?;
+        let max_positions = self.need("context_length", Size::Positions)?;
         let embeddings = file.stretch("token_embd.weight")?.shape;
         let ropes = self.ropes(head_dim, max_positions)?;
         let plain_scale = (head_dim as f64).powf(-0.5);
@@ -111,7 +132,7 @@ impl Keys<'_> {
         Ok(ModelConfig {
             vocab: embeddings.first().copied().unwrap_or(0),
             hidden,
-            intermediate: self.need("feed_forward_length")?,
+            intermediate: self.need("feed_forward_length", Size::Inner)?,
             heads,
             kv_heads,
             head_dim,
@@ -192,7 +213,11 @@ impl Keys<'_> {
     fn ropes(&self, head_dim: usize, max_positions: usize) -> Result<Vec<RopeConfig>, Failure> {
         let dim = self.number("rope.dimension_count")?.unwrap_or(head_dim);
         let partial_is_fine = !is_interleaved(self.family);
-        if dim > head_dim || !dim.is_multiple_of(2) || dim != head_dim && !partial_is_fine {
+        if dim == 0
+            || dim > head_dim
+            || !dim.is_multiple_of(2)
+            || dim != head_dim && !partial_is_fine
+        {
             return Err(self.file.permanent(&format!(
                 "rotates {dim} of {head_dim} values of a head ({}), which is not supported",
                 self.key("rope.dimension_count")

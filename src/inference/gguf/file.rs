@@ -1,20 +1,18 @@
-use super::super::{mapped, quantized::BlockKind};
-use crate::domain::{Failure, FailureClass};
-use candle_core::quantized::{
-    GgmlDType,
-    gguf_file::{Content, TensorInfo, Value},
+use super::{
+    super::{mapped, quantized::BlockKind},
+    header::Header,
 };
+use crate::domain::{Failure, FailureClass};
+use candle_core::quantized::{GgmlDType, gguf_file::Value};
 use memmap2::Mmap;
-use std::{collections::HashMap, fs::File, io::Cursor, ops::Range, path::Path};
+use std::{fs::File, ops::Range, path::Path};
 
 /// A GGUF file, mapped into memory: its keys are read, its tensors are where
 /// they lie.
 pub struct GgufFile {
     label: String,
     map: Mmap,
-    keys: HashMap<String, Value>,
-    tensors: HashMap<String, TensorInfo>,
-    data: u64,
+    header: Header,
 }
 
 /// Where a tensor lies in a file.
@@ -45,21 +43,14 @@ impl GgufFile {
         // SAFETY: a mapped file must not change while it is used; model files
         // are written once and replaced, not changed.
         let map = unsafe { Mmap::map(&handle) }.map_err(unreadable)?;
-        let content = Content::read(&mut Cursor::new(&map[..])).map_err(|error| {
-            Failure::new(
-                FailureClass::Permanent,
-                format!(
-                    "{label} can not be used: {}",
-                    header_problem(&error.to_string())
-                ),
-            )
+        let header = Header::read(&map).map_err(|problem| {
+            let message = format!("{label} can not be used: {problem}");
+            Failure::new(FailureClass::Permanent, message)
         })?;
         let file = Self {
             label: label.to_owned(),
             map,
-            keys: content.metadata,
-            tensors: content.tensor_infos,
-            data: content.tensor_data_offset,
+            header,
         };
         if let Some(parts) = file.number("split.count")?
             && parts > 1
@@ -68,7 +59,7 @@ impl GgufFile {
                 "is one of {parts} parts (split.count); join them with llama-gguf-split --merge"
             )));
         }
-        let mut names: Vec<&String> = file.tensors.keys().collect();
+        let mut names: Vec<&String> = file.header.tensors.keys().collect();
         names.sort();
         for name in names {
             file.stretch(name)?;
@@ -93,7 +84,7 @@ impl GgufFile {
     /// As [`GgufFile::stretch`].
     pub fn bytes_in_memory(&self, on_cpu: bool) -> Result<u64, Failure> {
         let mut bytes = 0;
-        for name in self.tensors.keys() {
+        for name in self.header.tensors.keys() {
             let stretch = self.stretch(name)?;
             let length = stretch.bytes.len() as u64;
             let is_head = name == "token_embd.weight" && self.has_tensor("output.weight");
@@ -115,7 +106,7 @@ impl GgufFile {
 
     /// Whether there is such a tensor.
     pub fn has_tensor(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+        self.header.tensors.contains_key(name)
     }
 
     /// Where a tensor lies.
@@ -124,11 +115,11 @@ impl GgufFile {
     /// One sentence with its name when it is missing or the file ends before
     /// it does.
     pub fn stretch(&self, name: &str) -> Result<Stretch, Failure> {
-        let Some(info) = self.tensors.get(name) else {
+        let Some(info) = self.header.tensors.get(name) else {
             return Err(self.permanent(&format!("lacks the tensor {name}")));
         };
-        let kind = info.ggml_dtype;
-        let shape = info.shape.dims().to_vec();
+        let kind = info.kind;
+        let shape = info.shape.clone();
         let (block, size) = (kind.block_size(), kind.type_size());
         let inputs = shape.last().copied().unwrap_or(0);
         if inputs == 0 || !inputs.is_multiple_of(block) {
@@ -141,7 +132,7 @@ impl GgufFile {
             .iter()
             .try_fold(1_u64, |all, side| all.checked_mul(*side as u64))
             .and_then(|weights| (weights / block as u64).checked_mul(size as u64));
-        let start = self.data.checked_add(info.offset);
+        let start = self.header.data.checked_add(info.offset);
         let end = length.and_then(|length| start?.checked_add(length));
         let (Some(start), Some(end)) = (start, end) else {
             return Err(self.permanent(&format!(
@@ -179,7 +170,7 @@ impl GgufFile {
 
     /// A list.
     pub fn list(&self, key: &str) -> Option<&[Value]> {
-        match self.keys.get(key) {
+        match self.header.keys.get(key) {
             Some(Value::Array(values)) => Some(values),
             _ => None,
         }
@@ -204,7 +195,7 @@ impl GgufFile {
 
     /// A text.
     pub fn text(&self, key: &str) -> Option<&str> {
-        match self.keys.get(key) {
+        match self.header.keys.get(key) {
             Some(Value::String(text)) => Some(text),
             _ => None,
         }
@@ -221,7 +212,7 @@ impl GgufFile {
 
     /// A truth value.
     pub fn flag(&self, key: &str) -> Option<bool> {
-        match self.keys.get(key) {
+        match self.header.keys.get(key) {
             Some(Value::Bool(flag)) => Some(*flag),
             _ => None,
         }
@@ -232,7 +223,7 @@ impl GgufFile {
     /// # Errors
     /// One sentence when the key holds something else.
     pub fn number(&self, key: &str) -> Result<Option<usize>, Failure> {
-        let Some(value) = self.keys.get(key) else {
+        let Some(value) = self.header.keys.get(key) else {
             return Ok(None);
         };
         let one = |value: &Value| whole(value).and_then(|number| usize::try_from(number).ok());
@@ -255,24 +246,12 @@ impl GgufFile {
         }
     }
 
-    /// A whole number above 0 that must be there.
-    ///
-    /// # Errors
-    /// One sentence with the key.
-    pub fn need_number(&self, key: &str) -> Result<usize, Failure> {
-        match self.number(key)? {
-            Some(0) => Err(self.permanent(&format!("has a {key} of 0"))),
-            Some(number) => Ok(number),
-            None => Err(self.permanent(&format!("has no key {key}"))),
-        }
-    }
-
     /// A number.
     ///
     /// # Errors
     /// One sentence when the key holds something else.
     pub fn real(&self, key: &str) -> Result<Option<f64>, Failure> {
-        let Some(value) = self.keys.get(key) else {
+        let Some(value) = self.header.keys.get(key) else {
             return Ok(None);
         };
         match value {
@@ -320,37 +299,4 @@ pub const fn kind_name(kind: GgmlDType) -> &'static str {
         GgmlDType::Q6K => "Q6_K",
         GgmlDType::Q8K => "Q8_K",
     }
-}
-
-/// What a header that can not be read means for the user.
-fn header_problem(error: &str) -> String {
-    // Types are numbered in ggml.h; these are common and not implemented.
-    let number = error
-        .split_once("unknown dtype for tensor ")
-        .map(|(_, rest)| rest.split_whitespace().next().unwrap_or_default());
-    if let Some(number) = number {
-        let name = match number {
-            "16" => "IQ2_XXS",
-            "17" => "IQ2_XS",
-            "18" => "IQ3_XXS",
-            "19" => "IQ1_S",
-            "20" => "IQ4_NL",
-            "21" => "IQ3_S",
-            "22" => "IQ2_S",
-            "23" => "IQ4_XS",
-            "29" => "IQ1_M",
-            "34" => "TQ1_0",
-            "35" => "TQ2_0",
-            "39" => "MXFP4",
-            _ => "an unknown type",
-        };
-        return format!(
-            "it has tensors of the type {name} (number {number}), which is not supported; take a file with Q8_0, Q6_K, Q5_K, Q4_K, Q4_0 or F16"
-        );
-    }
-    if error.contains("unknown magic") {
-        return "it is no GGUF file".to_owned();
-    }
-    let reason = error.lines().next().unwrap_or_default();
-    format!("its header is damaged or of an unknown version ({reason}); fetch it again")
 }

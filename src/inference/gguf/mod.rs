@@ -5,6 +5,7 @@
 
 mod config;
 mod file;
+mod header;
 mod names;
 mod pre_tokenizer;
 mod tokenizer;

@@ -3,6 +3,7 @@
 mod batches;
 mod failures;
 mod gguf;
+mod hostile;
 mod kernels;
 mod oracle;
 mod parity;
