@@ -218,7 +218,11 @@ impl ExperimentDir {
     /// # Errors
     /// When the checksums can not be read.
     pub fn check_seal(&self) -> Result<Sealed> {
-        seal::check(&self.path, &|file| file == "experiment.log")
+        let counts = |file: &str| {
+            let top = file.split('/').next().unwrap_or(file);
+            matches!(top, "journal" | "steps") || top.ends_with(".json")
+        };
+        seal::check(&self.path, &|file| file == "experiment.log", &counts)
     }
 
     /// Where the worker's stdout and stderr and our log lines go.

@@ -25,7 +25,11 @@ pub struct Metadata {
     /// What was loaded, as the generator describes it: the types and bits of
     /// its tensors.
     pub model: Value,
-    /// Tokens, batches, restarts and other sums over all attempts.
+    /// Where the questions are from: source, revision, checksum.
+    pub dataset: Value,
+    /// Which index was searched, by its identity; `null` without one.
+    pub index: Value,
+    /// Tokens, batches by size, restarts and other sums over all attempts.
     pub counts: Map<String, Value>,
     /// When the directory was made, RFC 3339 UTC.
     pub created_at: String,
@@ -46,6 +50,8 @@ impl Metadata {
             spec: serde_json::to_value(spec).unwrap_or(Value::Null),
             environment: Value::Object(Map::new()),
             model: Value::Null,
+            dataset: Value::Null,
+            index: Value::Null,
             counts: Map::new(),
             created_at: time::now(),
             schema_version: SCHEMA_VERSION,
@@ -80,6 +86,8 @@ impl Metadata {
             spec: map.shift_remove("spec").unwrap_or_default(),
             environment: map.shift_remove("environment").unwrap_or_default(),
             model: map.shift_remove("model").unwrap_or_default(),
+            dataset: map.shift_remove("dataset").unwrap_or_default(),
+            index: map.shift_remove("index").unwrap_or_default(),
             counts: lenient::take_object(&mut map, "counts"),
             created_at: lenient::take_text(&mut map, "created_at").unwrap_or_default(),
             schema_version: lenient::take_count(&mut map, "schema_version")

@@ -80,7 +80,13 @@ impl fmt::Display for Tampered {
 /// When a file can not be read, or the checksums not written.
 pub(super) fn write(directory: &Path, is_outside: &dyn Fn(&str) -> bool) -> Result<()> {
     let mut files = BTreeMap::new();
-    collect(directory, "", is_outside, &mut files)?;
+    list(directory, "", is_outside, &mut |file| {
+        let path = directory.join(&file);
+        let checksum = checksum(&path, u64::MAX)
+            .map_err(|source| ArtifactError::io("reading", &path, source))?;
+        files.insert(file, checksum);
+        Ok(())
+    })?;
     let mut seal = Seal {
         schema_version: SCHEMA_VERSION,
         sealed_at: time::now(),
@@ -108,11 +114,16 @@ pub(super) fn remove(directory: &Path) -> Result<()> {
 }
 
 /// Compares the files in `directory` with its checksums. A file for which
-/// `grows` may be longer than it was.
+/// `grows` may be longer than it was. Files and directories for which `counts`
+/// are read by whoever wants to know what was computed: none may be added.
 ///
 /// # Errors
 /// When `checksums.json` can not be read at all.
-pub(super) fn check(directory: &Path, grows: &dyn Fn(&str) -> bool) -> Result<Sealed> {
+pub(super) fn check(
+    directory: &Path,
+    grows: &dyn Fn(&str) -> bool,
+    counts: &dyn Fn(&str) -> bool,
+) -> Result<Sealed> {
     let path = directory.join(NAME);
     let Some(bytes) = atomic::read(&path)? else {
         return Ok(Sealed::Not);
@@ -127,6 +138,14 @@ pub(super) fn check(directory: &Path, grows: &dyn Fn(&str) -> bool) -> Result<Se
             });
         }
     };
+    let mut added = Vec::new();
+    list(directory, "", &|file| !counts(file), &mut |file| {
+        if !seal.files.contains_key(&file) {
+            let why = "was not there".to_owned();
+            added.push(Tampered { file, why });
+        }
+        Ok(())
+    })?;
     let tampered = seal
         .files
         .iter()
@@ -137,6 +156,7 @@ pub(super) fn check(directory: &Path, grows: &dyn Fn(&str) -> bool) -> Result<Se
                 why,
             })
         })
+        .chain(added)
         .collect();
     Ok(Sealed::Yes {
         files: seal.files.len(),
@@ -181,14 +201,16 @@ fn difference(path: &Path, was: &Checksum, grows: bool) -> Option<String> {
     }
 }
 
-fn collect(
+/// Tells every file below `directory` that a seal may hold.
+fn list(
     directory: &Path,
     below: &str,
     is_outside: &dyn Fn(&str) -> bool,
-    files: &mut BTreeMap<String, Checksum>,
+    tell: &mut dyn FnMut(String) -> Result<()>,
 ) -> Result<()> {
-    let failed = |source| ArtifactError::io("listing", directory, source);
-    for entry in fs::read_dir(directory).map_err(failed)? {
+    let place = directory.join(below);
+    let failed = |source| ArtifactError::io("listing", &place, source);
+    for entry in fs::read_dir(&place).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let Ok(name) = entry.file_name().into_string() else {
             continue;
@@ -198,13 +220,10 @@ fn collect(
             continue;
         }
         let kind = entry.file_type().map_err(failed)?;
-        let path = entry.path();
         if kind.is_dir() {
-            collect(&path, &format!("{file}/"), is_outside, files)?;
+            list(directory, &format!("{file}/"), is_outside, tell)?;
         } else if kind.is_file() {
-            let checksum = checksum(&path, u64::MAX)
-                .map_err(|source| ArtifactError::io("reading", &path, source))?;
-            files.insert(file, checksum);
+            tell(file)?;
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     artifacts::{ExperimentDir, StudyDir, now},
     domain::Prediction,
+    runner::{Ingredients, Resources, environment},
 };
 use anyhow::anyhow;
 use clap::Args;
@@ -28,7 +29,8 @@ Examples:
   ragicamp repro outputs/baseline/EXPERIMENT
   ragicamp repro outputs/baseline/EXPERIMENT --device cpu --output /tmp/again
 
-The experiment runs beside itself, in outputs/.repro; nothing of it is touched.
+Says first what of the program, the machine, the data and the model is no longer what it
+was. The experiment then runs beside itself, in outputs/.repro; nothing of it is touched.
 Exit code 1 when an answer or a score differs.")]
 pub struct ReproArgs {
     /// The experiment's directory.
@@ -81,6 +83,21 @@ pub fn run(args: &ReproArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             study.display()
         )));
     }
+    let was = ingredients(&first)?;
+    let since = match run::lanes(&args.how)?.first() {
+        Some(lane) => was.differences(&Ingredients::here(
+            &spec,
+            environment(lane),
+            &mut Resources::new(file.bases.clone()),
+            &args.how.cache.path(),
+        )),
+        None => Vec::new(),
+    };
+    if !args.how.json {
+        for difference in &since {
+            say(out, &format!("no longer the same: {difference}"))?;
+        }
+    }
     let aside = args.output.clone().unwrap_or_else(|| aside(study, &name));
     file.study.output_dir = aside.display().to_string();
     let status = run::execute(&mut file, &[spec], &args.how, false, true)?;
@@ -89,19 +106,30 @@ pub fn run(args: &ReproArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
     }
     let second = StudyDir::at(&aside).experiment(&name);
     let again = answers(&second)?;
+    // What only shows when it is loaded.
+    let then: Vec<String> = was
+        .differences(&ingredients(&second)?)
+        .into_iter()
+        .filter(|difference| !since.contains(difference))
+        .collect();
     let changed = changed(&before, &again);
     let same = before.len() - changed.iter().filter(|one| one.before.is_some()).count();
     let scores = scores(&first, &second)?;
     if args.how.json {
+        let all = [since, then].concat();
         let text = json!({
             "experiment": name,
             "output": second.path,
+            "no_longer_the_same": all,
             "same": same,
             "changed": changed,
             "metrics": scores,
         });
         say(out, &text.to_string())?;
     } else {
+        for difference in &then {
+            say(out, &format!("not the same: {difference}"))?;
+        }
         for one in changed.iter().take(MOST) {
             say(out, &format!("question {}: {}", one.idx, one.question))?;
             say(out, &format!("  before: {}", shown(one.before.as_deref())))?;
@@ -138,6 +166,15 @@ fn aside(study: &Path, name: &str) -> PathBuf {
         .join(".repro")
         .join(StudyDir::at(study).name())
         .join(format!("{name}-{when}"))
+}
+
+/// What an experiment was made of and on; nothing where an older version of
+/// the program did not write it down.
+fn ingredients(dir: &ExperimentDir) -> Result<Ingredients, CliError> {
+    let metadata = dir.metadata().map_err(artifact)?;
+    Ok(metadata
+        .map(|metadata| Ingredients::of(&metadata))
+        .unwrap_or_default())
 }
 
 fn answers(dir: &ExperimentDir) -> Result<BTreeMap<usize, Prediction>, CliError> {

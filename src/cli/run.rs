@@ -303,7 +303,7 @@ pub fn refuse_changed(plan: &Plan) -> Result<(), CliError> {
 }
 
 /// The devices to run on, each with its worker.
-fn lanes(how: &How) -> Result<Vec<LaneDevice>, CliError> {
+pub fn lanes(how: &How) -> Result<Vec<LaneDevice>, CliError> {
     let machine = Machine::here();
     let refused = |error: DeviceError| match error {
         DeviceError::Usage(_) => CliError::usage(error),

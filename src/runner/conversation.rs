@@ -1,4 +1,5 @@
 use super::{
+    batches,
     dialogue::{Dialogue, Settled, blank, request, retrieved},
     experiment::{ExperimentRun, Stop},
     generation::{Generated, InnerSteps, Round},
@@ -252,10 +253,6 @@ impl Generated {
         self.model = later.model.or(self.model.take());
         self.failed_batch = later.failed_batch.or(self.failed_batch);
         self.taken_over = later.taken_over;
-        for (key, count) in later.counts {
-            let before = self.counts.get(&key).and_then(Value::as_u64).unwrap_or(0);
-            let sum = before + count.as_u64().unwrap_or(0);
-            self.counts.insert(key, sum.into());
-        }
+        batches::add(&mut self.counts, &later.counts);
     }
 }

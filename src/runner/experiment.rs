@@ -1,11 +1,12 @@
 use super::{
-    dialogue,
+    batches, dialogue,
     generation::{Asked, Generated, Generation, HEARTBEAT, Round, failure_of},
     judge::Judge,
     lane::lock,
     lessons::Lessons,
     listener::Ears,
     message::Message,
+    provenance::about_dataset,
     questions::{changed_question, own_passages, stored_questions},
     report::ExperimentReport,
     resources::Resources,
@@ -55,6 +56,8 @@ pub struct ExperimentRun<'r, 'q> {
     pub signals: &'r SignalState,
     pub ears: &'r mut Ears<'q>,
     pub environment: &'r Value,
+    /// The identity of the index, once it is open.
+    pub index: Option<String>,
     /// The study's judge, where it has one.
     pub judge: Option<&'r mut Judge>,
     /// The models of metrics, which are asked after the study's last answer.
@@ -389,6 +392,10 @@ impl ExperimentRun<'_, '_> {
             }
         };
         let ranked = shelf.rank(self.spec, queries, self.resources, &mut remark);
+        if let Some(retriever) = &self.spec.retriever {
+            self.index = shelf.identity(retriever).or(self.index.take());
+        }
+        drop(shelf);
         if signals.is_stopping() {
             return Err(Stop::Interrupted);
         }
@@ -575,14 +582,16 @@ impl ExperimentRun<'_, '_> {
         if let Some(model) = model {
             metadata.model = model.clone();
         }
-        for (key, count) in counts {
-            let sum = metadata
-                .counts
-                .get(key)
-                .and_then(Value::as_u64)
-                .unwrap_or(0)
-                + count.as_u64().unwrap_or(0);
-            metadata.counts.insert(key.clone(), sum.into());
+        batches::add(&mut metadata.counts, counts);
+        let questions = self.settings.num_questions;
+        if let Some(dataset) = self.resources.known_dataset(&self.spec.dataset, questions) {
+            metadata.dataset = about_dataset(&dataset);
+        }
+        if let Some(identity) = &self.index {
+            metadata.index = json!({
+                "retriever": self.spec.retriever.as_ref().map(|retriever| &retriever.name),
+                "identity": identity,
+            });
         }
         self.dir.write_metadata(&metadata)
     }

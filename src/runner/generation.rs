@@ -1,4 +1,5 @@
 use super::{
+    batches::Batches,
     dialogue::{self, Trace},
     listener::Ears,
     message::Message,
@@ -139,7 +140,7 @@ struct Loop<'g, 'a, 'q> {
     auto: bool,
     failed_batch: Option<usize>,
     taken_over: Option<ArtifactError>,
-    batches: u64,
+    batches: Batches,
     tokens: (u64, u64),
 }
 
@@ -204,7 +205,7 @@ impl Generation<'_, '_> {
             auto,
             failed_batch: None,
             taken_over: None,
-            batches: 0,
+            batches: Batches::default(),
             tokens: (0, 0),
             generation: self,
         };
@@ -317,6 +318,7 @@ impl Loop<'_, '_, '_> {
             }
             Effect::Persist { ticket, records } => self.persist(ticket, records),
             Effect::Emit(mut event) => {
+                self.batches.hear(&event);
                 if let Event::BatchFailed { size, .. } = &event {
                     self.failed_batch = Some(*size);
                 }
@@ -348,7 +350,6 @@ impl Loop<'_, '_, '_> {
 
     fn dispatch(&mut self, epoch: u64, items: &[usize]) {
         fail::fail_point!("runner::dispatch");
-        self.batches += 1;
         self.dispatched = (epoch, Instant::now());
         let generation = &mut *self.generation;
         let requests = items
@@ -612,11 +613,10 @@ impl Loop<'_, '_, '_> {
     }
 
     fn counts(&self) -> Map<String, Value> {
-        Map::from_iter([
-            ("batches".to_owned(), self.batches.into()),
-            ("tokens_in".to_owned(), self.tokens.0.into()),
-            ("tokens_out".to_owned(), self.tokens.1.into()),
-        ])
+        let mut counts = self.batches.to_counts();
+        counts.insert("tokens_in".to_owned(), self.tokens.0.into());
+        counts.insert("tokens_out".to_owned(), self.tokens.1.into());
+        counts
     }
 }
 

@@ -300,6 +300,7 @@ impl<'s, 'a> Lane<'s, 'a> {
             signals: &self.signals,
             ears: &mut self.ears,
             environment: &self.environment,
+            index: None,
             judge: self.judge.as_mut(),
             models: &self.shared.study.scoring,
         };

@@ -9,6 +9,7 @@
 //! happens to a lane comes through one channel: replies of the worker and the
 //! wish to stop; time is what passes between.
 
+mod batches;
 mod conversation;
 mod costs;
 mod devices;
@@ -30,6 +31,7 @@ mod message;
 mod metric_models;
 mod options;
 mod plan;
+mod provenance;
 mod questions;
 mod report;
 mod rescoring;
@@ -50,6 +52,7 @@ mod verification;
 mod withholding;
 
 pub use devices::{DeviceError, LaneDevice, Machine};
+pub use environment::of as environment;
 
 pub use heap::grow_in_large_steps;
 pub use judge::Judge;
@@ -58,6 +61,7 @@ pub use memory::{device_memory, gguf_in_memory, weights_in_memory};
 pub use metric_models::{Answer, MetricModels};
 pub use options::{RunOptions, WorkerProgram};
 pub use plan::{Action, Plan, PlannedExperiment, plan};
+pub use provenance::Ingredients;
 pub use report::{ExperimentReport, RunReport};
 pub use rescoring::{RescoreError, Rescored, rescore, rewrite_tables};
 pub use resources::{ProgramCatalog, Resources};

@@ -39,6 +39,11 @@ impl Shelf {
         ))
     }
 
+    /// There are none.
+    pub fn identity(&self, _retriever: &RetrieverSpec) -> Option<String> {
+        None
+    }
+
     /// Nothing for an experiment without retrieval.
     ///
     /// # Errors

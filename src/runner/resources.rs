@@ -258,6 +258,15 @@ impl Resources {
         Ok(dataset)
     }
 
+    /// A dataset that was loaded already.
+    pub fn known_dataset(
+        &self,
+        spec: &DatasetSpec,
+        num_questions: Option<usize>,
+    ) -> Option<Arc<Dataset>> {
+        self.datasets.get(&(spec.clone(), num_questions)).cloned()
+    }
+
     /// As [`Self::dataset`], downloading what is not here. What can not be
     /// had is asked for once, not once per cell.
     ///

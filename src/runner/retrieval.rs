@@ -140,6 +140,12 @@ impl Shelf {
         Ok(index.identity().to_owned())
     }
 
+    /// The identity of a retriever's index, if it is open.
+    pub fn identity(&self, retriever: &RetrieverSpec) -> Option<String> {
+        let index = self.open.get(&key(retriever))?.as_ref().ok()?;
+        Some(index.identity().to_owned())
+    }
+
     fn index(
         &mut self,
         retriever: &RetrieverSpec,

@@ -436,6 +436,9 @@ impl Shared<'_> {
             }
         }
         self.summarise();
+        if let Err(error) = tables::complete_manifest(self.study, self.dir) {
+            self.audience.remark(&error.to_string());
+        }
         let report = self
             .report
             .into_inner()

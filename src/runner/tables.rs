@@ -1,4 +1,6 @@
-use super::{experiment::about, lessons::Lessons, report::ExperimentReport, resources::Resources};
+use super::{
+    experiment::about, lessons::Lessons, provenance, report::ExperimentReport, resources::Resources,
+};
 use crate::{
     artifacts::{ExperimentDir, Result, ResultRow, StudyDir, SummaryEntry},
     study::Study,
@@ -87,6 +89,18 @@ pub fn render_tables(study: &Study, dir: &StudyDir, reports: &[ExperimentReport]
         Line::read(&dir.experiment(&spec.name), &about(spec), report)
     });
     write_tables(dir, &study.name, lines)
+}
+
+/// Keeps what the whole study was made of and on.
+///
+/// # Errors
+/// When the manifest can not be written.
+pub fn complete_manifest(study: &Study, dir: &StudyDir) -> Result<()> {
+    let Ok(Some(Value::Object(mut manifest))) = dir.read_manifest() else {
+        return Ok(());
+    };
+    provenance::record(study, dir, &mut manifest);
+    dir.write_manifest(&Value::Object(manifest))
 }
 
 /// Keeps the batch sizes that were found to fit, and where the data is from.
