@@ -7,7 +7,7 @@ RUN := $(CARGO) run --release --quiet --
 # Building with CUDA needs its toolkit: the machine's own, or one from PyPI.
 TOOLKIT := $(if $(wildcard $(CUDA_HOME)/bin/nvcc),true,eval "$$(conf/cuda/toolkit)")
 
-.PHONY: help quickstart build-cuda cuda-toolkit gpu-build gpu-check test test-pure test-faults test-retrieval test-web test-slurm test-remote fuzz lint bench bench-engine bench-server fixtures fixtures-minilm run-comprehensive \
+.PHONY: help quickstart build-cuda cuda-toolkit gpu-build gpu-check test test-pure test-faults test-retrieval test-web test-slurm test-remote fuzz deny lint bench bench-engine bench-server fixtures fixtures-minilm run-comprehensive \
 	run-comprehensive-safe resume-comprehensive health evaluate compare report install man schema clean
 
 help: ## Show this list
@@ -52,8 +52,12 @@ test-slurm: ## A study on a real Slurm of two nodes, and the Kubernetes manifest
 test-remote: ## A study through llama.cpp's server, killed in between (pip; a C++ compiler where there is no wheel)
 	tests/remote/run
 
-fuzz: ## Feed logs, studies and artifacts that nobody wrote to their readers; EACH=600 seconds per target
+fuzz: ## Feed logs, studies, artifacts, models and templates that nobody wrote to their readers; EACH=600 seconds per target
 	EACH=$(or $(EACH),60) fuzz/run
+
+deny: ## Hold dependencies to deny.toml: licences, sources, bans (installs cargo-deny)
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --quiet --locked cargo-deny
+	$(CARGO) deny check licenses bans sources
 
 lint: ## Formatting, clippy and documentation, warnings denied
 	$(CARGO) fmt --check

@@ -8,6 +8,8 @@
 
 #[path = "architecture/code.rs"]
 mod code;
+#[path = "architecture/dependencies.rs"]
+mod dependencies;
 #[path = "architecture/disguises.rs"]
 mod disguises;
 #[path = "architecture/package.rs"]
@@ -239,4 +241,57 @@ fn no_file_is_too_long() {
             "{path} is not too long any more: take it off the list"
         );
     }
+}
+
+#[test]
+fn every_dependency_has_a_licence_that_is_let_in() {
+    let Some(packages) = dependencies::packages() else {
+        eprintln!("skipped: cargo does not have the manifests of all dependencies here");
+        return;
+    };
+    assert!(packages.len() > 200, "{} packages", packages.len());
+    let policy = dependencies::Policy::of_deny_toml();
+    let refused: Vec<String> = packages
+        .iter()
+        .filter(|package| !policy.lets_in(package))
+        .map(|package| format!("{}: {}", package.name, package.license))
+        .collect();
+    assert!(
+        refused.is_empty(),
+        "not let in by deny.toml:\n{}",
+        refused.join("\n")
+    );
+}
+
+#[test]
+fn every_dependency_is_from_the_registry_and_has_a_checksum() {
+    let locked = dependencies::locked();
+    assert!(locked.len() > 200, "{} packages", locked.len());
+    let wrong: Vec<&String> = locked
+        .iter()
+        .filter(|(name, package)| *name != "ragicamp" && !package.is_sound())
+        .map(|(name, _)| name)
+        .collect();
+    assert!(wrong.is_empty(), "from elsewhere: {wrong:?}");
+    for name in dependencies::denied() {
+        assert!(!locked.contains_key(&name), "{name} is banned by deny.toml");
+    }
+}
+
+#[test]
+fn a_licence_is_let_in_only_as_a_whole() {
+    let policy = dependencies::Policy::of_deny_toml();
+    let lets_in = |license: &str| {
+        policy.lets_in(&dependencies::Package {
+            name: "some-crate".to_owned(),
+            license: license.to_owned(),
+        })
+    };
+    assert!(lets_in("MIT/Apache-2.0") && lets_in("MIT OR GPL-3.0-only"));
+    assert!(lets_in("(GPL-2.0-only OR MIT) AND Unicode-3.0"));
+    assert!(lets_in("Apache-2.0 WITH LLVM-exception"));
+    assert!(!lets_in("GPL-3.0-only") && !lets_in("MIT AND GPL-3.0-only"));
+    assert!(!lets_in("MIT AND (GPL-2.0-only OR AGPL-3.0-only)") && !lets_in(""));
+    // Of one crate only.
+    assert!(!lets_in("MPL-2.0"));
 }
