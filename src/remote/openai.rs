@@ -218,7 +218,10 @@ impl OpenAi {
             .read_to_vec();
         if status.is_success() {
             let reply = reply.map_err(|error| no_reply(&error))?;
-            completion(&reply, settings)
+            let mut generated = completion(&reply, settings)?;
+            // Answers are kept, and a server that echoes requests answers so.
+            generated.text = self.server.without_key(generated.text);
+            Ok(generated)
         } else {
             // The status says enough when the rest does not arrive.
             Err(trouble(status, &reply.unwrap_or_default(), wait, &sent))

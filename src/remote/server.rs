@@ -123,14 +123,20 @@ impl Server {
         self.key.as_ref().map(|key| &key.header)
     }
 
+    /// A text without the key.
+    pub fn without_key(&self, text: String) -> String {
+        match &self.key {
+            Some(key) if text.contains(&key.text) => text.replace(&key.text, "***"),
+            _ => text,
+        }
+    }
+
     /// What a server says, fit for a message: one line, not long, and without
     /// the key, which some servers repeat.
     pub fn quote(&self, text: &str) -> String {
         const LONGEST: usize = 300;
         let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        if let Some(key) = &self.key {
-            line = line.replace(&key.text, "***");
-        }
+        line = self.without_key(line);
         if let Some((end, _)) = line.char_indices().nth(LONGEST) {
             line.truncate(end);
             line.push_str(" ...");

@@ -511,6 +511,19 @@ fn a_wrong_key_is_permanent_and_says_what_to_do_and_not_the_key() {
 }
 
 #[test]
+fn an_answer_that_echoes_the_key_is_kept_without_it() {
+    let server = Loopback::start(|_, seen| {
+        Says::answer(&format!(
+            "you sent {}",
+            seen.authorization.as_ref().unwrap()
+        ))
+    });
+    let (told, result) = batch(&mut model(&server.url()), 1, &defaults());
+    result.unwrap();
+    assert_eq!(told.done[&0].text, "you sent Bearer ***");
+}
+
+#[test]
 fn an_unknown_model_a_redirect_and_an_empty_account_are_permanent() {
     let cases = [
         (
