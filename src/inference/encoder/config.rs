@@ -215,7 +215,7 @@ impl EncoderConfig {
                 Family::Roberta => fields.number("type_vocab_size").unwrap_or(1),
                 Family::Mpnet | Family::ModernBert => 0,
             },
-            buckets: (family == Family::Mpnet).then(|| Buckets {
+            buckets: (family == Family::Mpnet).then_some(Buckets {
                 count: buckets,
                 far: MPNET_FAR,
             }),
