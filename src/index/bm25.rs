@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{
     fs,
+    io,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -26,6 +27,7 @@ use tantivy::{
     DocAddress, Index, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, TantivyError, Term,
     collector::TopDocs,
     columnar::StrColumn,
+    directory::error::{LockError, OpenDirectoryError, OpenReadError, OpenWriteError},
     merge_policy::NoMergePolicy,
     query::{BooleanQuery, Occur, Query, TermQuery},
     schema::{
@@ -48,17 +50,51 @@ const MAX_QUERY_WORDS: usize = 1_024;
 /// seen and settled by id.
 const EXTRA: usize = 8;
 
-fn engine_error(path: &Path) -> impl Fn(TantivyError) -> IndexError + '_ {
-    |error| match error {
-        TantivyError::IoError(source) => IndexError::Io {
+pub(super) fn engine_error(path: &Path) -> impl Fn(TantivyError) -> IndexError + '_ {
+    |error| match system_error(&error) {
+        Some(source) => IndexError::Io {
             path: path.to_owned(),
-            source: std::io::Error::new(source.kind(), source.to_string()),
+            source,
         },
-        other => IndexError::Engine {
+        None => IndexError::Engine {
             path: path.to_owned(),
-            message: other.to_string(),
+            message: error.to_string(),
         },
     }
+}
+
+/// What the system said, where that is what the engine stumbled over.
+fn system_error(error: &TantivyError) -> Option<io::Error> {
+    let source = match error {
+        TantivyError::IoError(source)
+        | TantivyError::OpenWriteError(OpenWriteError::IoError {
+            io_error: source, ..
+        })
+        | TantivyError::OpenReadError(OpenReadError::IoError {
+            io_error: source, ..
+        })
+        | TantivyError::OpenDirectoryError(
+            OpenDirectoryError::IoError {
+                io_error: source, ..
+            }
+            | OpenDirectoryError::FailedToCreateTempDir(source),
+        )
+        | TantivyError::LockFailure(LockError::IoError(source), _) => source,
+        _ => return None,
+    };
+    // The number says what the disk's matter is; the kind does not always.
+    Some(match source.raw_os_error().or_else(|| number_in(source)) {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::new(source.kind(), source.to_string()),
+    })
+}
+
+/// The system's number of an error that is wrapped out of reach, as that of a
+/// temporary file is: the standard library writes it into every message.
+fn number_in(error: &io::Error) -> Option<i32> {
+    let text = error.to_string();
+    let (_, rest) = text.split_once("(os error ")?;
+    rest.split_once(')')?.0.parse().ok()
 }
 
 fn analyser() -> TextAnalyzer {

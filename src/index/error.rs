@@ -2,6 +2,7 @@ use crate::{
     domain::{Failure, FailureClass},
     retrieval::ChunkingError,
 };
+use rustix::io::Errno;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -85,25 +86,27 @@ impl IndexError {
 }
 
 impl From<IndexError> for Failure {
-    /// A full or read-only disk stops the study; all else fails the
-    /// experiments that need the index.
+    /// A disk that is full, read-only or broken stops the study; all else
+    /// fails the experiments that need the index.
     fn from(error: IndexError) -> Self {
         let class = match &error {
             IndexError::Encoder(failure) => return failure.clone(),
-            IndexError::Io { source, .. }
-                if matches!(
-                    source.kind(),
-                    io::ErrorKind::StorageFull
-                        | io::ErrorKind::QuotaExceeded
-                        | io::ErrorKind::ReadOnlyFilesystem
-                ) =>
-            {
-                FailureClass::Environment
-            }
+            IndexError::Io { source, .. } if is_the_disk(source) => FailureClass::Environment,
             _ => FailureClass::Permanent,
         };
         Self::new(class, error.to_string())
     }
+}
+
+fn is_the_disk(error: &io::Error) -> bool {
+    let kind = matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::ReadOnlyFilesystem
+    );
+    // A broken disk has no kind of its own.
+    kind || Errno::from_io_error(error) == Some(Errno::IO)
 }
 
 /// An error of the system, with the file that it is about.

@@ -311,12 +311,36 @@ fn what_is_not_there_is_said_in_one_sentence() {
 }
 
 #[test]
-fn a_full_disk_stops_the_study_and_a_wrong_corpus_only_its_experiments() {
-    let full = IndexError::Io {
-        path: "x".into(),
-        source: std::io::ErrorKind::StorageFull.into(),
-    };
-    assert_eq!(Failure::from(full).class, FailureClass::Environment);
+fn a_disk_that_fails_stops_the_study_and_a_wrong_corpus_only_its_experiments() {
+    use rustix::io::Errno;
+    for (errno, class) in [
+        (Errno::NOSPC, FailureClass::Environment),
+        (Errno::DQUOT, FailureClass::Environment),
+        (Errno::ROFS, FailureClass::Environment),
+        (Errno::IO, FailureClass::Environment),
+        (Errno::NOENT, FailureClass::Permanent),
+        (Errno::ACCESS, FailureClass::Permanent),
+    ] {
+        let error = IndexError::Io {
+            path: "x".into(),
+            source: errno.into(),
+        };
+        assert_eq!(Failure::from(error).class, class, "{errno}");
+    }
     let missing = IndexError::CorpusEmpty { path: "x".into() };
     assert_eq!(Failure::from(missing).class, FailureClass::Permanent);
+}
+
+#[test]
+fn what_the_system_said_is_found_in_what_the_engine_says() {
+    use tantivy::{TantivyError, directory::error::OpenWriteError};
+    let plain = || std::io::Error::from_raw_os_error(5);
+    let hidden = std::io::Error::other(format!("{} at path x", plain()));
+    for source in [plain(), hidden] {
+        let error = OpenWriteError::wrap_io_error(source, "x".into());
+        let engine_error = bm25::engine_error(Path::new("index"));
+        let failure = Failure::from(engine_error(TantivyError::from(error)));
+        assert_eq!(failure.class, FailureClass::Environment);
+        assert!(failure.message.starts_with("index: Input/output error"));
+    }
 }
