@@ -34,6 +34,7 @@ mod seal;
 mod state;
 mod steps;
 mod study_dir;
+mod tables;
 mod time;
 
 #[cfg(test)]
@@ -57,7 +58,8 @@ pub use results::Results;
 pub use seal::{Sealed, Tampered};
 pub use state::State;
 pub use steps::{StepContents, StepJournal, StepRecord};
-pub use study_dir::{EventLog, ResultRow, StudyDir, SummaryEntry};
+pub use study_dir::{EventLog, StudyDir};
+pub use tables::{TableRow, Tables};
 pub use time::{now, parse_time};
 
 /// The version of the shapes that this program writes. Files without one are

@@ -4,11 +4,12 @@ use super::{
     experiment_dir::ExperimentDir,
     faults, lenient,
     seal::{self, Sealed},
+    tables::Tables,
     time,
 };
-use crate::domain::{Event, Phase};
+use crate::domain::Event;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
@@ -19,34 +20,6 @@ use std::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StudyDir {
     path: PathBuf,
-}
-
-/// One line of `results.csv`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ResultRow {
-    /// The experiment's name.
-    pub experiment: String,
-    /// Where it stands.
-    pub status: Phase,
-    /// What it is: columns and values, in order.
-    pub fields: Vec<(String, String)>,
-    /// Its scores; what is no scalar is left out.
-    pub metrics: Map<String, Value>,
-}
-
-/// One experiment in `study_summary.json`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SummaryEntry {
-    /// The experiment's name.
-    pub name: String,
-    /// Where it stands.
-    pub status: Phase,
-    /// Its scores.
-    pub metrics: Map<String, Value>,
-    /// Seconds of work over all attempts; `None` when it never ran.
-    pub duration: Option<f64>,
-    /// The first line of its error.
-    pub error: Option<String>,
 }
 
 impl StudyDir {
@@ -207,39 +180,15 @@ impl StudyDir {
         seal::check(&self.path, &|file| file == "events.jsonl", &|_| false)
     }
 
-    /// Writes `results.csv`: experiment, status, the fields in the order in
-    /// which they first appear, then the metrics by name.
+    /// Writes `study_summary.json`, one entry per experiment, and
+    /// `results.csv`: experiment, status, the fields in the order in which
+    /// they first appear, then the metrics by name.
     ///
     /// # Errors
-    /// When it can not be written.
-    pub fn write_results_csv(&self, rows: &[ResultRow]) -> Result<()> {
-        atomic::write(
-            &self.path.join("results.csv"),
-            "csv::write",
-            Durability::Derivable,
-            csv(rows).as_bytes(),
-        )
-    }
-
-    /// Writes `study_summary.json`: one entry per experiment.
-    ///
-    /// # Errors
-    /// When it can not be written.
-    pub fn write_summary(&self, study: &str, entries: &[SummaryEntry]) -> Result<()> {
-        #[derive(Serialize)]
-        struct Summary<'a> {
-            study: &'a str,
-            experiments: &'a [SummaryEntry],
-            timestamp: String,
-        }
-        let path = self.path.join("study_summary.json");
-        let summary = Summary {
-            study,
-            experiments: entries,
-            timestamp: time::now(),
-        };
-        let bytes = lenient::pretty(&path, &summary)?;
-        atomic::write(&path, "summary::write", Durability::Derivable, &bytes)
+    /// When one of them can not be written.
+    pub fn write_tables(&self, tables: &Tables) -> Result<()> {
+        tables.write_summary(&self.path.join("study_summary.json"))?;
+        tables.write_csv(&self.path.join("results.csv"))
     }
 }
 
@@ -252,68 +201,6 @@ pub(super) fn directory_name(path: &Path) -> String {
     name(path)
         .or_else(|| name(&path.canonicalize().ok()?))
         .unwrap_or_default()
-}
-
-fn csv(rows: &[ResultRow]) -> String {
-    let mut columns: Vec<&str> = Vec::new();
-    let mut metrics: Vec<&str> = Vec::new();
-    for row in rows {
-        for (column, _) in &row.fields {
-            if !columns.contains(&column.as_str()) {
-                columns.push(column);
-            }
-        }
-        for (metric, value) in &row.metrics {
-            let scalar = !matches!(value, Value::Array(_) | Value::Object(_));
-            if scalar && !metrics.contains(&metric.as_str()) {
-                metrics.push(metric);
-            }
-        }
-    }
-    metrics.sort_unstable();
-    let header = ["experiment", "status"]
-        .into_iter()
-        .chain(columns.iter().copied())
-        .chain(metrics.iter().copied());
-    let mut text = csv_line(header.map(str::to_owned));
-    for row in rows {
-        let fields = columns.iter().map(|column| {
-            row.fields
-                .iter()
-                .find(|(name, _)| name == column)
-                .map(|(_, value)| value.clone())
-                .unwrap_or_default()
-        });
-        let scores = metrics.iter().map(|metric| {
-            row.metrics
-                .get(*metric)
-                .cloned()
-                .and_then(lenient::text)
-                .unwrap_or_default()
-        });
-        let line = [row.experiment.clone(), row.status.to_string()]
-            .into_iter()
-            .chain(fields)
-            .chain(scores);
-        text.push_str(&csv_line(line));
-    }
-    text
-}
-
-/// A line as RFC 4180 has it, but with a bare line feed.
-fn csv_line(cells: impl Iterator<Item = String>) -> String {
-    let quoted: Vec<String> = cells
-        .map(|cell| {
-            if cell.contains([',', '"', '\n', '\r']) {
-                format!("\"{}\"", cell.replace('"', "\"\""))
-            } else {
-                cell
-            }
-        })
-        .collect();
-    let mut line = quoted.join(",");
-    line.push('\n');
-    line
 }
 
 /// `events.jsonl`, open for appending. Several runs may append at once: each

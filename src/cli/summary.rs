@@ -4,13 +4,9 @@ use super::{
     table::{print as print_table, table},
 };
 use crate::{
-    artifacts::StudyDir,
-    domain::Phase,
-    errortrace::dedupe_key,
-    runner::{ExperimentReport, RunReport},
-    study::Study,
+    artifacts::StudyDir, domain::Phase, errortrace::dedupe_key, runner::RunReport, study::Study,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::{collections::BTreeMap, io::Write};
 
 /// A larger study is better read in `results.csv`.
@@ -63,7 +59,7 @@ fn scores(
     let scored: Vec<_> = report
         .experiments
         .iter()
-        .filter(|report| report.phase == Phase::Complete && !report.metrics.is_empty())
+        .filter(|report| report.phase == Phase::Complete)
         .collect();
     let metrics = &study.settings.metrics;
     if scored.is_empty() || metrics.is_empty() {
@@ -75,9 +71,11 @@ fn scores(
     let mut rows = table(["experiment"]);
     rows.set_header(headers);
     for report in scored.iter().take(ROWS_SHOWN) {
+        let results = dir.experiment(&report.name).results().ok().flatten();
+        let scores = results.map(|results| results.metrics).unwrap_or_default();
         let mut row = vec![report.name.clone()];
-        row.extend(metrics.iter().map(|metric| score(report, metric)));
-        row.push(count(report));
+        row.extend(metrics.iter().map(|metric| score(&scores, metric)));
+        row.push(count(&scores));
         rows.add_row(row);
     }
     print_table(&rows, out)?;
@@ -98,11 +96,11 @@ fn scores(
     )
 }
 
-fn score(report: &ExperimentReport, metric: &str) -> String {
-    let Some(mean) = report.metrics.get(metric).and_then(Value::as_f64) else {
+fn score(scores: &Map<String, Value>, metric: &str) -> String {
+    let Some(mean) = scores.get(metric).and_then(Value::as_f64) else {
         return "-".to_owned();
     };
-    match report.metrics.get(&format!("{metric}_ci95")) {
+    match scores.get(&format!("{metric}_ci95")) {
         Some(Value::Array(bounds)) => {
             match bounds.iter().filter_map(Value::as_f64).collect::<Vec<_>>()[..] {
                 [low, high] => format!("{mean:.3} [{low:.2}, {high:.2}]"),
@@ -113,9 +111,8 @@ fn score(report: &ExperimentReport, metric: &str) -> String {
     }
 }
 
-fn count(report: &ExperimentReport) -> String {
-    report
-        .metrics
+fn count(scores: &Map<String, Value>) -> String {
+    scores
         .get("n_scored")
         .map_or_else(|| "-".to_owned(), Value::to_string)
 }

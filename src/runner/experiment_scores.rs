@@ -54,7 +54,7 @@ impl ExperimentRun<'_, '_> {
         self.dir.write_results(&Results::new(
             &self.spec.name,
             &self.dir.path,
-            evaluation.aggregate.clone(),
+            evaluation.aggregate,
             state.predictions_complete,
             duration,
             about(self.spec),
@@ -87,7 +87,6 @@ impl ExperimentRun<'_, '_> {
             self.dir.write_state(state)?;
         }
         let mut report = self.report(state, None, start);
-        report.metrics = evaluation.aggregate;
         report.later = later;
         Ok(Verdict::Next(report))
     }

@@ -353,7 +353,6 @@ impl<'s, 'a> Lane<'s, 'a> {
         if let Ok(Some(results)) = self.shared.dir.experiment(&spec.name).results() {
             report.answered = results.num_examples;
             report.total = results.num_examples;
-            report.metrics = results.metrics;
         }
         self.ears.hear(&Event::ExperimentSkipped {
             experiment: spec.name.clone(),

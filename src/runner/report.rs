@@ -14,7 +14,7 @@ pub struct ExperimentReport {
     pub total: usize,
     /// Why it failed.
     pub failure: Option<Failure>,
-    /// Its scores.
+    /// Its scores, where no `results.json` has them.
     pub metrics: Map<String, Value>,
     /// True when a signal ended it.
     pub interrupted: bool,

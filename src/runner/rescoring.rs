@@ -1,13 +1,10 @@
 use super::{
-    experiment::about,
-    kept_scores::BESIDE_A_MEAN,
-    scoring::Scorer,
-    tables::{Line, write_tables},
+    experiment::about, kept_scores::BESIDE_A_MEAN, scoring::Scorer, tables::table_row,
 };
 use crate::{
     artifacts::{
         ArtifactError, Claim, Durability, ExperimentDir, Lease, LeaseOptions, Results, State,
-        StudyDir,
+        StudyDir, Tables,
     },
     domain::{ExperimentSpec, Failure, Phase, Prediction, Question},
     metrics::Evaluation,
@@ -337,7 +334,7 @@ pub fn rewrite_tables(
         .map(|spec| spec.name.as_str())
         .chain(others)
         .collect();
-    let lines = names.into_iter().filter_map(|name| {
+    let rows = names.into_iter().filter_map(|name| {
         let experiment = dir.experiment(name);
         let about = match of_grid.get(name) {
             Some(spec) => about(spec),
@@ -348,9 +345,11 @@ pub fn rewrite_tables(
                 .map(|results| results.metadata)
                 .unwrap_or_default(),
         };
-        Line::read(&experiment, &about, None)
+        table_row(&experiment, &about, None)
     });
+    let mut tables = Tables::new(study);
+    rows.for_each(|row| tables.add(row));
     dir.unseal()?;
-    write_tables(dir, study, lines)?;
+    dir.write_tables(&tables)?;
     dir.seal()
 }

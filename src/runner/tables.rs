@@ -2,56 +2,39 @@ use super::{
     experiment::about, lessons::Lessons, provenance, report::ExperimentReport, resources::Resources,
 };
 use crate::{
-    artifacts::{ExperimentDir, Result, ResultRow, StudyDir, SummaryEntry},
+    artifacts::{ExperimentDir, Result, StudyDir, TableRow, Tables},
     study::Study,
 };
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// An experiment's line in the tables of its study.
-pub struct Line {
-    row: ResultRow,
-    entry: SummaryEntry,
-}
-
-impl Line {
-    /// What the experiment's directory tells, or else the run's report of it;
-    /// `None` for one that has not begun. `about` says what it is.
-    pub fn read(
-        dir: &ExperimentDir,
-        about: &Map<String, Value>,
-        report: Option<&ExperimentReport>,
-    ) -> Option<Self> {
-        let state = dir.state().ok()??;
-        let results = dir.results().ok().flatten();
-        let duration = results
+/// What the tables say of an experiment: what its directory tells, or else the
+/// run's report of it; `None` for one that has not begun. `about` says what it
+/// is.
+pub fn table_row(
+    dir: &ExperimentDir,
+    about: &Map<String, Value>,
+    report: Option<&ExperimentReport>,
+) -> Option<TableRow> {
+    let state = dir.state().ok()??;
+    let results = dir.results().ok().flatten();
+    Some(TableRow {
+        experiment: dir.name(),
+        status: state.phase,
+        fields: about
+            .iter()
+            .map(|(key, value)| (key.clone(), text(value)))
+            .collect(),
+        duration: results
             .as_ref()
             .map(|results| results.duration_seconds)
-            .or(report.map(|report| report.seconds));
-        let metrics = results
+            .or(report.map(|report| report.seconds)),
+        metrics: results
             .map(|results| results.metrics)
             .or(report.map(|report| report.metrics.clone()))
-            .unwrap_or_default();
-        let name = dir.name();
-        Some(Self {
-            entry: SummaryEntry {
-                name: name.clone(),
-                status: state.phase,
-                metrics: metrics.clone(),
-                duration,
-                error: state.error,
-            },
-            row: ResultRow {
-                experiment: name,
-                status: state.phase,
-                fields: about
-                    .iter()
-                    .map(|(key, value)| (key.clone(), text(value)))
-                    .collect(),
-                metrics,
-            },
-        })
-    }
+            .unwrap_or_default(),
+        error: state.error,
+    })
 }
 
 fn text(value: &Value) -> String {
@@ -60,16 +43,6 @@ fn text(value: &Value) -> String {
         Value::Null => String::new(),
         other => other.to_string(),
     }
-}
-
-/// Writes `study_summary.json` and `results.csv`.
-///
-/// # Errors
-/// When one of them can not be written.
-pub fn write_tables(dir: &StudyDir, study: &str, lines: impl Iterator<Item = Line>) -> Result<()> {
-    let (rows, entries): (Vec<_>, Vec<_>) = lines.map(|line| (line.row, line.entry)).unzip();
-    dir.write_summary(study, &entries)?;
-    dir.write_results_csv(&rows)
 }
 
 /// Renders what is derived from all experiments of a study: its summary and
@@ -82,13 +55,18 @@ pub fn render_tables(study: &Study, dir: &StudyDir, reports: &[ExperimentReport]
         .iter()
         .map(|report| (report.name.as_str(), report))
         .collect();
+    let mut tables = Tables::new(&study.name);
     // All experiments of the study, not only those of this run: others may
     // have been done before, or are being done beside it.
-    let lines = study.experiments.iter().filter_map(|spec| {
-        let report = seen.get(spec.name.as_str()).copied();
-        Line::read(&dir.experiment(&spec.name), &about(spec), report)
-    });
-    write_tables(dir, &study.name, lines)
+    study
+        .experiments
+        .iter()
+        .filter_map(|spec| {
+            let report = seen.get(spec.name.as_str()).copied();
+            table_row(&dir.experiment(&spec.name), &about(spec), report)
+        })
+        .for_each(|row| tables.add(row));
+    dir.write_tables(&tables)
 }
 
 /// Keeps what the whole study was made of and on.

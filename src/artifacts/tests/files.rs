@@ -398,11 +398,8 @@ fn events_have_a_time_and_a_torn_line_does_not_swallow_the_next() {
     }
 }
 
-#[test]
-fn the_csv_quotes_what_needs_it_and_has_all_columns() {
-    let root = tempfile::tempdir().unwrap();
-    let study = StudyDir::create(root.path()).unwrap();
-    let row = |name: &str, fields: &[(&str, &str)], metrics: Value| ResultRow {
+fn row(name: &str, fields: &[(&str, &str)], metrics: Value) -> TableRow {
+    TableRow {
         experiment: name.to_owned(),
         status: Phase::Complete,
         fields: fields
@@ -410,22 +407,28 @@ fn the_csv_quotes_what_needs_it_and_has_all_columns() {
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect(),
         metrics: metrics.as_object().unwrap().clone(),
-    };
-    study
-        .write_results_csv(&[
-            row(
-                "a",
-                &[("model", "x, \"y\"")],
-                json!({"f1": 0.5, "by_type": {}}),
-            ),
-            row("b", &[("top_k", "3")], json!({"exact_match": null})),
-        ])
-        .unwrap();
+        duration: None,
+        error: None,
+    }
+}
+
+#[test]
+fn the_csv_quotes_what_needs_it_and_has_all_columns() {
+    let root = tempfile::tempdir().unwrap();
+    let study = StudyDir::create(root.path()).unwrap();
+    let mut tables = Tables::new("s");
+    tables.add(row(
+        "a",
+        &[("model", "x, \"y\"")],
+        json!({"f1": 0.5, "by_type": {}, "model": "z"}),
+    ));
+    tables.add(row("b", &[("top_k", "3")], json!({"exact_match": null})));
+    study.write_tables(&tables).unwrap();
     assert_eq!(
         fs::read_to_string(root.path().join("results.csv")).unwrap(),
-        "experiment,status,model,top_k,exact_match,f1\n\
-         a,complete,\"x, \"\"y\"\"\",,,0.5\n\
-         b,complete,,3,,\n"
+        "experiment,status,model,top_k,exact_match,f1,model\n\
+         a,complete,\"x, \"\"y\"\"\",,,0.5,z\n\
+         b,complete,,3,,,\n"
     );
 }
 
@@ -433,18 +436,33 @@ fn the_csv_quotes_what_needs_it_and_has_all_columns() {
 fn the_summary_has_one_entry_per_experiment() {
     let root = tempfile::tempdir().unwrap();
     let study = StudyDir::create(root.path()).unwrap();
-    let entry = SummaryEntry {
-        name: "a".to_owned(),
+    let mut tables = Tables::new("the \"s\"");
+    study.write_tables(&tables).unwrap();
+    let summary = read_json(&root.path().join("study_summary.json"));
+    assert_eq!(summary["experiments"], json!([]));
+    tables.add(TableRow {
         status: Phase::Failed,
-        metrics: Map::new(),
         duration: Some(1.5),
-        error: Some("Error x".to_owned()),
-    };
-    study.write_summary("s", &[entry]).unwrap();
-    let value = read_json(&root.path().join("study_summary.json"));
+        error: Some("Error x\n  y".to_owned()),
+        ..row("a", &[], json!({}))
+    });
+    tables.add(row("b", &[("top_k", "3")], json!({"f1": 0.5})));
+    study.write_tables(&tables).unwrap();
+    let text = fs::read_to_string(root.path().join("study_summary.json")).unwrap();
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["study"], "the \"s\"");
     assert_eq!(
         value["experiments"],
-        json!([{"name": "a", "status": "failed", "metrics": {}, "duration": 1.5, "error": "Error x"}])
+        json!([
+            {"name": "a", "status": "failed", "metrics": {}, "duration": 1.5, "error": "Error x\n  y"},
+            {"name": "b", "status": "complete", "metrics": {"f1": 0.5}, "duration": null, "error": null},
+        ])
+    );
+    assert!(parse_time(value["timestamp"].as_str().unwrap()).is_some());
+    assert_eq!(
+        text,
+        format!("{}\n", serde_json::to_string_pretty(&value).unwrap()),
+        "as every artifact is written"
     );
 }
 

@@ -90,8 +90,14 @@ fn every_write_that_fails_is_the_environment_s_fault_and_leaves_nothing_half_don
             "manifest::write",
             Box::new(|| study.write_manifest(&json!({}))),
         ),
-        ("csv::write", Box::new(|| study.write_results_csv(&[]))),
-        ("summary::write", Box::new(|| study.write_summary("s", &[]))),
+        (
+            "csv::write",
+            Box::new(|| study.write_tables(&Tables::new("s"))),
+        ),
+        (
+            "summary::write",
+            Box::new(|| study.write_tables(&Tables::new("s"))),
+        ),
         (
             "events::append",
             Box::new(|| {
