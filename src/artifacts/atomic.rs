@@ -17,6 +17,10 @@ use tempfile::NamedTempFile;
 pub enum Durability {
     /// Fsynced with its directory before the call returns.
     Durable,
+    /// Fsynced before it is renamed into place, its directory not: a power cut
+    /// may bring the old content back, never a part of the new one. What is
+    /// made durable in that directory later makes this durable too.
+    Ordered,
     /// Renamed into place without fsync: it can be derived again.
     Derivable,
 }
@@ -55,7 +59,7 @@ pub(super) fn write_with(
     let mut out = BufWriter::new(temporary.as_file());
     fill(&mut out).and_then(|()| out.flush()).map_err(failed)?;
     drop(out);
-    if durability == Durability::Durable {
+    if durability != Durability::Derivable {
         temporary.as_file().sync_all().map_err(failed)?;
     }
     faults::check(&format!("{point}::rename")).map_err(failed)?;
@@ -87,7 +91,7 @@ pub(super) fn create_new(
     let mut temporary = temporary_beside(path).map_err(failed)?;
     faults::check(point).map_err(failed)?;
     temporary.as_file_mut().write_all(bytes).map_err(failed)?;
-    if durability == Durability::Durable {
+    if durability != Durability::Derivable {
         temporary.as_file().sync_all().map_err(failed)?;
     }
     let created = match fs::hard_link(temporary.path(), path) {

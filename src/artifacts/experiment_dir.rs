@@ -85,7 +85,8 @@ impl ExperimentDir {
         State::read(&self.file("state.json"))
     }
 
-    /// Writes `state.json` durably, with `updated_at` set to now.
+    /// Writes `state.json`, with `updated_at` set to now; durably where work
+    /// ends.
     ///
     /// # Errors
     /// When it can not be written.
@@ -117,7 +118,7 @@ impl ExperimentDir {
         Metadata::read(&self.file("metadata.json"))
     }
 
-    /// Writes `metadata.json` durably.
+    /// Writes `metadata.json`; what is made durable here later makes it so.
     ///
     /// # Errors
     /// When it can not be written.

@@ -97,12 +97,13 @@ impl Metadata {
         }))
     }
 
-    /// Writes the file durably: losing it would lose the identity.
+    /// Writes the file. It is durable before an answer is: the journal's
+    /// directory is made after it, in the same place.
     ///
     /// # Errors
     /// When it can not be written.
     pub(super) fn write(&self, path: &Path) -> Result<()> {
         let bytes = lenient::pretty(path, self)?;
-        atomic::write(path, "metadata::write", Durability::Durable, &bytes)
+        atomic::write(path, "metadata::write", Durability::Ordered, &bytes)
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! It is written last and removed before anything changes, so a directory
 //! that has one is as its last run left it. Its own last key is the checksum
-//! of all that stands before, so no byte of it can change unseen either. It
-//! is not fsynced: without it nothing is lost but the check.
+//! of all that stands before, so no byte of it can change unseen either. A
+//! power cut may take it away, and nothing is lost then but the check; it
+//! must not bring one back that is not true any more.
 
 use super::{
     SCHEMA_VERSION,
@@ -96,7 +97,7 @@ pub(super) fn write(directory: &Path, is_outside: &dyn Fn(&str) -> bool) -> Resu
     let path = directory.join(NAME);
     seal.sum = hex(&Sha256::digest(lenient::pretty(&path, &seal)?));
     let bytes = lenient::pretty(&path, &seal)?;
-    atomic::write(&path, "checksums::write", Durability::Derivable, &bytes)
+    atomic::write(&path, "checksums::write", Durability::Ordered, &bytes)
 }
 
 /// Removes the checksums before anything changes.
@@ -109,7 +110,8 @@ pub(super) fn remove(directory: &Path) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(ArtifactError::io("removing", &path, error))
         }
-        _ => Ok(()),
+        Err(_) => Ok(()),
+        Ok(()) => atomic::sync_directory(directory),
     }
 }
 

@@ -82,7 +82,8 @@ impl State {
             .map_err(|why| ArtifactError::malformed(path, why))
     }
 
-    /// Writes the file durably, with `updated_at` set to now.
+    /// Writes the file, with `updated_at` set to now; durably where work ends.
+    /// A power cut may take back a phase on the way: the journal knows better.
     ///
     /// # Errors
     /// When it can not be written.
@@ -92,7 +93,12 @@ impl State {
         state.schema_version = SCHEMA_VERSION;
         state.extra.retain(|key, _| !key.contains("failed"));
         let bytes = lenient::pretty(path, &state)?;
-        atomic::write(path, "state::write", Durability::Durable, &bytes)
+        let is_end = state.interrupted || matches!(state.phase, Phase::Complete | Phase::Failed);
+        let durability = match is_end {
+            true => Durability::Durable,
+            false => Durability::Ordered,
+        };
+        atomic::write(path, "state::write", durability, &bytes)
     }
 
     /// # Errors

@@ -492,7 +492,8 @@ impl ExperimentRun<'_, '_> {
         aggregate: &Map<String, Value>,
     ) -> Result<(), ArtifactError> {
         self.dir
-            .write_predictions(questions, best, aggregate, Durability::Durable)
+            // Results or a state follow in this directory and are durable.
+            .write_predictions(questions, best, aggregate, Durability::Ordered)
     }
 
     pub(super) fn enter(&mut self, state: &mut State, phase: Phase) -> Result<(), ArtifactError> {
