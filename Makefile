@@ -7,7 +7,7 @@ RUN := $(CARGO) run --release --quiet --
 # Building with CUDA needs its toolkit: the machine's own, or one from PyPI.
 TOOLKIT := $(if $(wildcard $(CUDA_HOME)/bin/nvcc),true,eval "$$(conf/cuda/toolkit)")
 
-.PHONY: help quickstart build-cuda cuda-toolkit gpu-build gpu-check test test-pure test-faults test-retrieval test-web test-slurm test-remote fuzz deny lint bench bench-engine bench-server fixtures fixtures-minilm run-comprehensive \
+.PHONY: help quickstart build-cuda cuda-toolkit gpu-build gpu-check test test-pure campaign test-retrieval test-web test-slurm test-remote fuzz deny lint bench bench-engine bench-server fixtures fixtures-minilm run-comprehensive \
 	run-comprehensive-safe resume-comprehensive health evaluate compare report install man schema clean
 
 help: ## Show this list
@@ -37,8 +37,11 @@ test: ## Run every test, faults on purpose included
 test-pure: ## Build and test the rooms without candle, tantivy and SQLite, in seconds
 	$(CARGO) test --no-default-features --lib
 
-test-faults: ## The longer fault suite: a hundred kills of the supervisor
-	RAGICAMP_KILLS=100 $(CARGO) test --features $(FEATURES) --test faults -- --nocapture
+campaign: ## Try to break what is promised, for an hour; KILLS=500 POWER=20 FAULTS=1 DISK=20 SOAK=10000, or smaller
+	$(CARGO) build --release
+	RAGICAMP=target/release/ragicamp RAGICAMP_KILLS=$(or $(KILLS),500) RAGICAMP_POWER=$(or $(POWER),20) \
+	RAGICAMP_FAULTS=$(or $(FAULTS),1) RAGICAMP_DISK=$(or $(DISK),20) RAGICAMP_SOAK=$(or $(SOAK),10000) \
+	$(CARGO) test --features $(FEATURES) --test campaign -- --nocapture --test-threads 1
 
 test-retrieval: fixtures-minilm ## Dense and hybrid search with MiniLM against published figures; minutes
 	RAGICAMP_RETRIEVAL=1 $(CARGO) test --features $(FEATURES) --test retrieval -- --nocapture

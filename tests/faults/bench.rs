@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 pub struct Bench {
     pub dir: TempDir,
+    /// Where indexes and what was retrieved are kept.
+    pub cache: PathBuf,
 }
 
 /// What a study of this suite varies.
@@ -34,10 +36,14 @@ impl Default for Options {
 impl Bench {
     /// A study of two cells, the embedded reader with and without retrieval.
     pub fn new(options: &Options) -> Self {
+        Self::new_in(tempfile::tempdir().unwrap(), options)
+    }
+
+    /// The same in a directory that was made for it.
+    pub fn new_in(dir: TempDir, options: &Options) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/data/quickstart");
-        let bench = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
+        let cache = dir.path().join("cache");
+        let bench = Self { dir, cache };
         let yaml = format!(
             "name: faults\n\
              num_questions: {questions}\n\
@@ -79,7 +85,7 @@ impl Bench {
         command
             .args(arguments)
             .current_dir(self.dir.path())
-            .env("XDG_CACHE_HOME", self.path("cache"))
+            .env("XDG_CACHE_HOME", &self.cache)
             .env("FAILPOINTS", failpoints)
             .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null());
@@ -179,7 +185,12 @@ impl Bench {
                 continue;
             };
             for segment in segments {
-                let bytes = fs::read(segment.unwrap().path()).unwrap();
+                let path = segment.unwrap().path();
+                // Not what a killed owner had not put into its place yet.
+                if path.extension().is_none_or(|it| it != "jsonl") {
+                    continue;
+                }
+                let bytes = fs::read(path).unwrap();
                 for line in String::from_utf8_lossy(&bytes).lines() {
                     let Ok(record) = serde_json::from_str::<Value>(line) else {
                         continue;
@@ -221,7 +232,7 @@ pub fn text(output: &Output) -> String {
 }
 
 /// Workers that were started by the process `parent` and still run.
-fn workers_of(parent: u32) -> Vec<u32> {
+pub fn workers_of(parent: u32) -> Vec<u32> {
     let wanted = format!("--parent\0{parent}\0");
     fs::read_dir("/proc")
         .unwrap()

@@ -2,8 +2,8 @@
 //!
 //! Whatever goes wrong, the study finishes or stops as the README says,
 //! nothing acknowledged is lost, nothing is answered twice, and the final
-//! metrics equal those of a clean run. `RAGICAMP_KILLS=100` makes the series of
-//! kills longer, `RAGICAMP_SEED` repeats one.
+//! metrics equal those of a clean run. `RAGICAMP_SEED` repeats the choices of
+//! a run. Kills of the supervisor are in `tests/campaign`.
 #![cfg(feature = "failpoints")]
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,7 @@ mod devices;
 mod disk;
 mod honesty;
 mod hosts;
-mod kills;
+mod panics;
 mod signals;
 mod stories;
 mod workers;
