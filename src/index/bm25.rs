@@ -18,8 +18,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{
-    fs,
-    io,
+    fs, io,
     path::{Path, PathBuf},
     time::Instant,
 };

@@ -1,6 +1,4 @@
-use super::{
-    experiment::about, kept_scores::BESIDE_A_MEAN, scoring::Scorer, tables::table_row,
-};
+use super::{experiment::about, kept_scores::BESIDE_A_MEAN, scoring::Scorer, tables::table_row};
 use crate::{
     artifacts::{
         ArtifactError, Claim, Durability, ExperimentDir, Lease, LeaseOptions, Results, State,
