@@ -8,7 +8,7 @@
 use super::{
     BuildProgress, IndexError,
     corpus::Corpus,
-    error::{broken, io_error},
+    error::{broken, io_error, system_number},
     hit::{Hit, Side},
     progress::{Tell, report},
     store::{key, publish_resumable, read_manifest, set_aside, write_manifest},
@@ -26,7 +26,6 @@ use tantivy::{
     DocAddress, Index, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, TantivyError, Term,
     collector::TopDocs,
     columnar::StrColumn,
-    directory::error::{LockError, OpenDirectoryError, OpenReadError, OpenWriteError},
     merge_policy::NoMergePolicy,
     query::{BooleanQuery, Occur, Query, TermQuery},
     schema::{
@@ -64,36 +63,14 @@ pub(super) fn engine_error(path: &Path) -> impl Fn(TantivyError) -> IndexError +
 
 /// What the system said, where that is what the engine stumbled over.
 fn system_error(error: &TantivyError) -> Option<io::Error> {
-    let source = match error {
-        TantivyError::IoError(source)
-        | TantivyError::OpenWriteError(OpenWriteError::IoError {
-            io_error: source, ..
-        })
-        | TantivyError::OpenReadError(OpenReadError::IoError {
-            io_error: source, ..
-        })
-        | TantivyError::OpenDirectoryError(
-            OpenDirectoryError::IoError {
-                io_error: source, ..
-            }
-            | OpenDirectoryError::FailedToCreateTempDir(source),
-        )
-        | TantivyError::LockFailure(LockError::IoError(source), _) => source,
-        _ => return None,
-    };
-    // The number says what the disk's matter is; the kind does not always.
-    Some(match source.raw_os_error().or_else(|| number_in(source)) {
-        Some(number) => io::Error::from_raw_os_error(number),
-        None => io::Error::new(source.kind(), source.to_string()),
-    })
-}
-
-/// The system's number of an error that is wrapped out of reach, as that of a
-/// temporary file is: the standard library writes it into every message.
-fn number_in(error: &io::Error) -> Option<i32> {
-    let text = error.to_string();
-    let (_, rest) = text.split_once("(os error ")?;
-    rest.split_once(')')?.0.parse().ok()
+    // The engine wraps it in many ways, some of which keep its text alone.
+    let number = system_number(&error.to_string()).map(io::Error::from_raw_os_error);
+    match error {
+        TantivyError::IoError(source) => {
+            Some(number.unwrap_or_else(|| io::Error::new(source.kind(), source.to_string())))
+        }
+        _ => number,
+    }
 }
 
 fn analyser() -> TextAnalyzer {
@@ -248,7 +225,10 @@ fn build(
             }
             row.add_text(fields.text, chunk.text);
             row.add_text(fields.words, chunk.text);
-            writer.add_document(row).map_err(&engine)?;
+            if let Err(killed) = writer.add_document(row) {
+                // Only a commit asks the writer's thread what it died of.
+                return Err(engine(writer.commit().err().unwrap_or(killed)));
+            }
             done.passages += 1;
             if done.passages.is_multiple_of(1_000) {
                 let passages = done.passages;

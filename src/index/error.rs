@@ -105,8 +105,19 @@ fn is_the_disk(error: &io::Error) -> bool {
             | io::ErrorKind::QuotaExceeded
             | io::ErrorKind::ReadOnlyFilesystem
     );
-    // A broken disk has no kind of its own.
-    kind || Errno::from_io_error(error) == Some(Errno::IO)
+    // A broken disk has no kind of its own, and the error of a temporary file
+    // no number but in its text.
+    kind || system_number(&error.to_string()) == Some(Errno::IO.raw_os_error())
+}
+
+/// The system's number of an error, as the standard library writes it into
+/// every text: `(os error 5)`, or `Os { code: 5, ...` where it is debugged.
+pub(super) fn system_number(text: &str) -> Option<i32> {
+    ["(os error ", "Os { code: "].iter().find_map(|before| {
+        let (_, rest) = text.split_once(before)?;
+        let end = rest.find(|it: char| !it.is_ascii_digit())?;
+        rest[..end].parse().ok()
+    })
 }
 
 /// An error of the system, with the file that it is about.

@@ -336,10 +336,14 @@ fn what_the_system_said_is_found_in_what_the_engine_says() {
     use tantivy::{TantivyError, directory::error::OpenWriteError};
     let plain = || std::io::Error::from_raw_os_error(5);
     let hidden = std::io::Error::other(format!("{} at path x", plain()));
-    for source in [plain(), hidden] {
-        let error = OpenWriteError::wrap_io_error(source, "x".into());
+    for error in [
+        TantivyError::from(plain()),
+        TantivyError::from(OpenWriteError::wrap_io_error(plain(), "x".into())),
+        TantivyError::from(OpenWriteError::wrap_io_error(hidden, "x".into())),
+        TantivyError::InternalError(plain().to_string()),
+    ] {
         let engine_error = bm25::engine_error(Path::new("index"));
-        let failure = Failure::from(engine_error(TantivyError::from(error)));
+        let failure = Failure::from(engine_error(error));
         assert_eq!(failure.class, FailureClass::Environment);
         assert!(failure.message.starts_with("index: Input/output error"));
     }
