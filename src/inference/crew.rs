@@ -200,7 +200,7 @@ impl Drop for Closing {
     fn drop(&mut self) {
         self.0.state.fetch_and(!OPEN, Ordering::AcqRel);
         let mut looks = 0;
-        while self.0.state.load(Ordering::Acquire) % OPEN > 0 {
+        while self.0.state.load(Ordering::Acquire) & (OPEN - 1) != 0 {
             looks += 1;
             if looks < PATIENCE {
                 spin_loop();

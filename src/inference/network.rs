@@ -11,7 +11,7 @@ pub enum Network {
     /// For sequences of any lengths.
     Own(Box<Decoder>),
     /// For sequences of equal lengths.
-    Borrowed(BorrowedModel),
+    Borrowed(Box<BorrowedModel>),
 }
 
 impl Network {
@@ -32,7 +32,8 @@ impl Network {
             let decoder = Decoder::load(config, weights, layout, device, cache)?;
             return Ok(Self::Own(Box::new(decoder)));
         }
-        BorrowedModel::load(files, config, weights, layout.compute, device).map(Self::Borrowed)
+        BorrowedModel::load(files, config, weights, layout.compute, device)
+            .map(|model| Self::Borrowed(Box::new(model)))
     }
 
     /// Whether all sequences of a pass must be of one length.
