@@ -19,6 +19,21 @@ pub fn in_batch(error: &Error) -> Failure {
     Failure::new(class, innermost(error).to_string()).with_detail(error.to_string())
 }
 
+/// One sentence: the file, where the error tells it, and the error below
+/// context and backtrace.
+pub fn in_short(error: &Error) -> String {
+    let mut outer = error;
+    loop {
+        match outer {
+            Error::WithPath { path, inner } => {
+                return format!("{}: {}", path.display(), innermost(inner));
+            }
+            Error::WithBacktrace { inner, .. } | Error::Context { inner, .. } => outer = inner,
+            other => return other.to_string(),
+        }
+    }
+}
+
 /// The error below context, path and backtrace.
 fn innermost(error: &Error) -> &Error {
     match error {

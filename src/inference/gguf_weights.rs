@@ -1,5 +1,6 @@
 use super::{
     blocks::{BlockTable, Blocks, Rows, quantized_tensor, row_bytes},
+    classify,
     config::ModelConfig,
     gguf::{GgufFile, Stretch, gguf_name, interleaved_row, is_interleaved, kind_name},
 };
@@ -73,8 +74,9 @@ impl GgufWeights {
         };
         load().map_err(|error| {
             self.file.permanent(&format!(
-                "has a tensor {} that can not be read: {error}",
-                self.name(name)
+                "has a tensor {} that can not be read: {}",
+                self.name(name),
+                classify::in_short(&error)
             ))
         })
     }

@@ -1,5 +1,6 @@
 use super::{
     blocks::{BlockTable, Blocks, Rows},
+    classify,
     config::ModelConfig,
     gguf::GgufFile,
     gguf_weights::GgufWeights,
@@ -33,7 +34,8 @@ impl Weights {
     pub fn open(label: &str, files: &WeightFiles) -> Result<Self, Failure> {
         let damaged = |error: candle_core::Error| {
             permanent(format!(
-                "the weights of {label} can not be read, fetch them again: {error}"
+                "the weights of {label} can not be read, fetch them again: {}",
+                classify::in_short(&error)
             ))
         };
         let source = match files {
@@ -130,8 +132,9 @@ impl Weights {
         }
         .map_err(|error| {
             permanent(format!(
-                "the tensor {name} of {} can not be read: {error}",
-                self.label
+                "the tensor {name} of {} can not be read: {}",
+                self.label,
+                classify::in_short(&error)
             ))
         })?;
         match tensor.dtype() {
