@@ -7,14 +7,19 @@ RUN := $(CARGO) run --release --quiet --
 # Building with CUDA needs its toolkit: the machine's own, or one from PyPI.
 TOOLKIT := $(if $(wildcard $(CUDA_HOME)/bin/nvcc),true,eval "$$(conf/cuda/toolkit)")
 
+# An embedding model, where `make fixtures-minilm` or somebody else has put it.
+MODELS := $(or $(RAGICAMP_MODELS),$(HOME)/.cache/ragicamp/models)
+MINILM := $(wildcard $(MODELS)/sentence-transformers/all-MiniLM-L6-v2/model.safetensors)
+
 .PHONY: help quickstart build-cuda cuda-toolkit gpu-build gpu-check test test-pure campaign test-retrieval test-web test-slurm test-remote fuzz deny lint bench bench-engine bench-server fixtures fixtures-minilm run-comprehensive \
 	run-comprehensive-safe resume-comprehensive health evaluate compare report install man schema clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-quickstart: ## Run twelve experiments with the embedded model and data, in a minute or two
+quickstart: ## Run twelve experiments with the embedded model and data, in a minute or two; ten more where MiniLM is there
 	$(RUN) run conf/study/quickstart.yaml
+	$(if $(MINILM),$(RUN) run conf/study/quickstart_dense.yaml,@echo "make fixtures-minilm adds rows of dense and hybrid retrieval")
 
 cuda-toolkit: ## Assemble a CUDA toolkit from PyPI below target/, for machines without one (270 MB)
 	conf/cuda/toolkit
