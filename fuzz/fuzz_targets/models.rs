@@ -9,7 +9,7 @@ use ragicamp::{
     hub::{FileSource, ModelFiles, SentenceFiles, WeightFiles},
     inference::{self, Device, LoadOptions, TextEmbedder},
 };
-use std::{cell::RefCell, fs, path::Path};
+use std::{cell::RefCell, fs, panic, path::Path, sync::Once};
 use tempfile::TempDir;
 
 /// A decoder's files, then an encoder's, each with the name of its seed.
@@ -88,7 +88,23 @@ fn embed(files: &ModelFiles, options: &LoadOptions) {
     }
 }
 
+/// Panics of the tokenizers crate are caught and told as one sentence, but the
+/// fuzzer's hook ends the process before that.
+fn let_tokenizers_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let is_theirs = |place: &panic::Location<'_>| place.file().contains("/tokenizers-");
+            if !info.location().is_some_and(is_theirs) {
+                hook(info);
+            }
+        }));
+    });
+}
+
 fuzz_target!(|data: &[u8]| {
+    let_tokenizers_panic();
     let Some((&which, content)) = data.split_first() else {
         return;
     };

@@ -52,6 +52,7 @@ mod sequence;
 mod speed;
 mod template;
 mod text;
+mod tokenizer;
 mod weight_cache;
 mod weights;
 

@@ -2,6 +2,7 @@ use super::{
     config::token_ids,
     gguf::GgufText,
     template::{self, ChatTemplate},
+    tokenizer,
 };
 use crate::{
     domain::{Failure, FailureClass, GenerationRequest},
@@ -29,7 +30,7 @@ impl TextModel {
         let Some(source) = &files.tokenizer else {
             return Err(permanent(format!("{label} has no tokenizer.json")));
         };
-        let mut tokenizer = Tokenizer::from_bytes(source.read()?).map_err(|error| {
+        let mut tokenizer = tokenizer::parse(&source.read()?).map_err(|error| {
             permanent(format!(
                 "the tokenizer.json of {label} can not be used: {error}"
             ))
@@ -88,7 +89,7 @@ impl TextModel {
     /// used.
     pub fn of_gguf(label: &str, text: GgufText, vocab: usize) -> Result<Self, Failure> {
         let bytes = text.tokenizer.to_string();
-        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| {
+        let mut tokenizer = tokenizer::parse(bytes.as_bytes()).map_err(|error| {
             permanent(format!(
                 "{label} has a tokenizer (tokenizer.ggml.*) that can not be used: {error}"
             ))

@@ -1,4 +1,4 @@
-use super::sentence::json;
+use super::{super::tokenizer, sentence::json};
 use crate::{
     domain::{Failure, FailureClass},
     hub::ModelFiles,
@@ -38,7 +38,7 @@ impl EncoderText {
         let Some(source) = &files.tokenizer else {
             return Err(wrong(format!("{label} has no tokenizer.json")));
         };
-        let mut tokenizer = Tokenizer::from_bytes(source.read()?).map_err(|error| {
+        let mut tokenizer = tokenizer::parse(&source.read()?).map_err(|error| {
             wrong(format!(
                 "the tokenizer.json of {label} can not be used: {error}"
             ))

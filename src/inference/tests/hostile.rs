@@ -99,6 +99,38 @@ fn a_safetensors_header_that_claims_what_is_not_there_is_refused() {
     }
 }
 
+#[test]
+fn a_tokenizer_that_is_torn_or_senseless_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let with_decoder = |decoder: &str| {
+        format!(
+            r#"{{"version": "1.0", "model": {{"type": "WordLevel", "vocab": {{"a": 0}}, "unk_token": "a"}}, "decoder": {decoder}}}"#
+        )
+    };
+    let cases = [
+        ("nothing", String::new()),
+        ("no object", "[1, 2]".to_owned()),
+        ("a decoder that is none", with_decoder("7")),
+        ("half a letter", with_decoder(r#"{"type": "\ud800"}"#)),
+        (
+            "torn inside its decoder",
+            with_decoder(r#"{"type": "Fuse""#)
+                .trim_end_matches('}')
+                .to_owned(),
+        ),
+    ];
+    for (what, content) in cases {
+        let Some(message) = refusal(directory.path(), "tokenizer.json", content.as_bytes()) else {
+            eprintln!("skipped: no fixtures");
+            return;
+        };
+        assert!(
+            message.contains("the tokenizer.json of llama3 can not be used"),
+            "{what}: {message}"
+        );
+    }
+}
+
 /// A GGUF file of version 3 with so many tensors and keys, and what follows.
 fn gguf(tensors: u64, keys: u64, rest: &[&[u8]]) -> Vec<u8> {
     let mut file = b"GGUF".to_vec();
