@@ -151,9 +151,7 @@ impl TextModel {
             (None, Some(system)) => (format!("{system}\n\n{}", request.prompt), true),
             (None, None) => (request.prompt.clone(), true),
         };
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, add_special)
+        let encoding = tokenizer::encode(&self.tokenizer, text, add_special)
             .map_err(|error| bad(format!("the prompt can not be tokenised: {error}")))?;
         let mut tokens = encoding.get_ids().to_vec();
         if let (Some(bos), [first, second, ..]) = (self.bos, tokens.as_slice())

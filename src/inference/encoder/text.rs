@@ -104,9 +104,7 @@ impl EncoderText {
 
     fn encode_one(&self, text: EncodeInput<'_>) -> Result<Tokens, Failure> {
         let bad = |message: String| Failure::new(FailureClass::BadItem, message);
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, true)
+        let encoding = tokenizer::encode(&self.tokenizer, text, true)
             .map_err(|error| bad(format!("the text can not be tokenised: {error}")))?;
         let ids = encoding.get_ids().to_vec();
         if ids.is_empty() {

@@ -131,6 +131,46 @@ fn a_tokenizer_that_is_torn_or_senseless_is_refused() {
     }
 }
 
+#[test]
+fn a_tokenizer_that_names_a_token_it_has_not_costs_its_prompts_and_no_worker() {
+    let Some(mut files) = family_files("llama3") else {
+        eprintln!("skipped: no fixtures");
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokenizer.json");
+    let tokenizer = json!({
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [
+                {"SpecialToken": {"id": "<not there>", "type_id": 0}},
+                {"Sequence": {"id": "A", "type_id": 0}},
+            ],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
+        },
+        "model": {"type": "WordLevel", "vocab": {"t0": 0, "t1": 1}, "unk_token": "t0"},
+    });
+    fs::write(&path, tokenizer.to_string()).unwrap();
+    files.tokenizer = Some(hub::FileSource::Path(path));
+    match load(&files, &LoadOptions::default()) {
+        Ok(mut engine) => {
+            let requests = requests(&["t1".to_owned()]);
+            let answers = answers(&mut engine, &requests, &GenerationSettings::default());
+            let failure = answers[&0].as_ref().unwrap_err();
+            assert_eq!(failure.class, FailureClass::BadItem, "{failure}");
+            assert!(
+                failure.message.contains("can not be tokenised"),
+                "{failure}"
+            );
+        }
+        Err(failure) => assert_eq!(failure.class, FailureClass::Permanent, "{failure}"),
+    }
+}
+
 /// A GGUF file of version 3 with so many tensors and keys, and what follows.
 fn gguf(tensors: u64, keys: u64, rest: &[&[u8]]) -> Vec<u8> {
     let mut file = b"GGUF".to_vec();
