@@ -9,6 +9,7 @@ use ragicamp::{
     domain::{Dtype, GenerationSettings, ModelSpec, Provider, Quantization},
     hub,
     inference::{self, Device, Engine, LoadOptions, Step},
+    statistics::SplitMix64,
 };
 use std::{
     collections::BTreeMap,
@@ -60,8 +61,8 @@ fn stress(quantization: Quantization, time: Duration) -> bool {
     let files = hub::locate(&spec, None).unwrap_or_else(|error| panic!("{error}"));
     let mut engine =
         inference::load(&files, &options).unwrap_or_else(|failure| panic!("{failure}"));
-    let mut dice = Dice(SEED);
-    let control = prompts(&mut Dice(SEED + 1), 8, 200);
+    let mut dice = Dice(SplitMix64::new(SEED));
+    let control = prompts(&mut Dice(SplitMix64::new(SEED + 1)), 8, 200);
     let expected = complete(&mut engine, &control, 16);
     let started = Instant::now();
     let (mut batches, mut left, mut wrong) = (0, 0, 0);
@@ -182,15 +183,11 @@ impl std::fmt::Display for Use {
     }
 }
 
-/// SplitMix64 (Steele, Lea & Flood 2014).
-struct Dice(u64);
+/// Numbers that a seed decides.
+struct Dice(SplitMix64);
 
 impl Dice {
     fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % end.max(1) as u64) as usize
+        (self.0.next_bits() % end.max(1) as u64) as usize
     }
 }

@@ -169,6 +169,7 @@ impl Tables {
     }
 
     fn csv(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut lines = csv::Writer::from_writer(out);
         let mut order: Vec<usize> = (0..self.columns.len()).collect();
         // Fields keep their order, because the sort is stable.
         order.sort_by_key(|&column| {
@@ -178,7 +179,7 @@ impl Tables {
         let names = order
             .iter()
             .map(|&column| self.columns[column].name.as_str());
-        csv_line(out, ["experiment", "status"].into_iter().chain(names))?;
+        lines.write_record(["experiment", "status"].into_iter().chain(names))?;
         let (mut cell, mut start) = (0, 0);
         for row in &self.rows {
             let mut values = vec![""; self.columns.len()];
@@ -189,23 +190,8 @@ impl Tables {
             cell = row.cells_end;
             let values = order.iter().map(|&column| values[column]);
             let head = [row.experiment.as_str(), row.status.as_str()];
-            csv_line(out, head.into_iter().chain(values))?;
+            lines.write_record(head.into_iter().chain(values))?;
         }
-        Ok(())
+        lines.flush()
     }
-}
-
-/// A line as RFC 4180 has it, but with a bare line feed.
-fn csv_line<'a>(out: &mut dyn Write, cells: impl Iterator<Item = &'a str>) -> io::Result<()> {
-    for (number, cell) in cells.enumerate() {
-        if number > 0 {
-            out.write_all(b",")?;
-        }
-        if cell.contains([',', '"', '\n', '\r']) {
-            write!(out, "\"{}\"", cell.replace('"', "\"\""))?;
-        } else {
-            out.write_all(cell.as_bytes())?;
-        }
-    }
-    out.write_all(b"\n")
 }

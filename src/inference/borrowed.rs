@@ -4,6 +4,7 @@
 //! hold sequences of one length that began together; the engine sees to that.
 
 use super::{
+    bounds::Size,
     config::{ModelConfig, permanent},
     linear::{Stored, float_name},
     pack::Pack,
@@ -268,7 +269,39 @@ impl Keys {
                 keys.entry(key).or_insert(value);
             }
         }
-        Ok(Self(Value::Object(keys)))
+        let keys = Self(Value::Object(keys));
+        keys.check()?;
+        Ok(keys)
+    }
+
+    /// Bounds what candle-transformers makes things of without a look at the
+    /// weights.
+    fn check(&self) -> std::result::Result<(), String> {
+        let number = |key: &str, size: Size| match self.0.get(key).and_then(Value::as_u64) {
+            Some(number) => size
+                .check(usize::try_from(number).unwrap_or(usize::MAX))
+                .map_err(|why| format!("config.json: {key} is {why}")),
+            None => Ok(usize::MAX),
+        };
+        number("max_position_embeddings", Size::Table)?;
+        number("sliding_window", Size::Table)?;
+        number("decoder_sparse_step", Size::Experts)?;
+        let chosen = number("num_experts_per_tok", Size::Experts)?;
+        for key in ["num_experts", "num_local_experts"] {
+            let experts = number(key, Size::Experts)?;
+            if chosen != usize::MAX && chosen > experts {
+                return Err(format!(
+                    "config.json: num_experts_per_tok is {chosen}, and {key} only {experts}"
+                ));
+            }
+        }
+        let turned = self.0.get("partial_rotary_factor").and_then(Value::as_f64);
+        match turned {
+            Some(part) if !(part > 0.0 && part <= 1.0) => Err(format!(
+                "config.json: partial_rotary_factor is {part}, and has to be above 0 and at most 1"
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn parse<T: DeserializeOwned>(self) -> Result<T> {

@@ -19,17 +19,23 @@ pub enum Size {
     Positions,
     /// Outputs of a classifier.
     Labels,
+    /// Experts of a layer, those that answer for a token, and layers from one
+    /// with experts to the next.
+    Experts,
+    /// Tokens in a context whose angles are all computed beforehand.
+    Table,
 }
 
 impl Size {
     const fn most(self) -> usize {
         match self {
-            Self::Layers | Self::Heads | Self::HeadWidth => 1 << 12,
+            Self::Layers | Self::Heads | Self::HeadWidth | Self::Experts => 1 << 12,
             Self::Width => 1 << 20,
             Self::Inner => 1 << 24,
             Self::Vocabulary => 1 << 31,
             Self::Positions => 1 << 40,
             Self::Labels => 1 << 16,
+            Self::Table => 1 << 21,
         }
     }
 

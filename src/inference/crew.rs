@@ -182,12 +182,7 @@ impl Crew {
         }
         work();
         drop(closing);
-        let panic = desk
-            .panic
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(panic) = panic {
+        if let Some(panic) = desk.take_panic() {
             resume_unwind(panic);
         }
     }
@@ -210,10 +205,19 @@ impl Drop for Closing {
         }
         // SAFETY: the loop is closed, and nobody is at work.
         unsafe { *self.0.work.get() = None };
+        if thread::panicking() {
+            // One panic is told; another of this loop is not the next one's.
+            self.0.take_panic();
+        }
     }
 }
 
 impl Desk {
+    fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+        let mut panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+        panic.take()
+    }
+
     /// A thread's life.
     fn attend(&self, index: usize) {
         let (mut done, mut looks) = (0, 0);
@@ -358,5 +362,22 @@ mod tests {
             done.fetch_add(1, Ordering::Relaxed);
         });
         assert_eq!(done.into_inner(), 80);
+    }
+
+    #[test]
+    fn panics_of_all_threads_of_a_loop_are_not_told_to_the_next_one() {
+        let crew = Crew::of(3);
+        let present = AtomicUsize::new(0);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            crew.share(2, &|| {
+                present.fetch_add(1, Ordering::SeqCst);
+                while present.load(Ordering::SeqCst) < 3 {
+                    thread::yield_now();
+                }
+                panic!("on purpose");
+            });
+        }));
+        assert!(result.is_err());
+        crew.share(2, &|| {});
     }
 }

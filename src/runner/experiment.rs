@@ -132,14 +132,7 @@ impl ExperimentRun<'_, '_> {
         if let Verdict::Next(report) | Verdict::Interrupted(report) = &verdict {
             // Whoever waits for the scores of a model is not finished.
             if report.later.is_empty() {
-                self.ears.hear(&Event::ExperimentFinished {
-                    experiment: report.name.clone(),
-                    phase: report.phase,
-                    answered: report.answered,
-                    total: report.total,
-                    error: report.failure.as_ref().map(ToString::to_string),
-                    seconds: report.seconds,
-                });
+                self.ears.hear(&report.finished());
             }
             // Whoever took it over meanwhile seals it himself.
             if self.lease.check().is_ok()

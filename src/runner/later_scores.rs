@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     artifacts::ExperimentDir,
-    domain::{Event, FailureClass, Phase},
+    domain::{FailureClass, Phase},
 };
 use serde_json::{Map, Value};
 use std::time::Instant;
@@ -72,14 +72,7 @@ impl Shared<'_> {
             if report.interrupted {
                 continue;
             }
-            self.audience.hear(&Event::ExperimentFinished {
-                experiment: report.name.clone(),
-                phase: report.phase,
-                answered: report.answered,
-                total: report.total,
-                error: report.failure.as_ref().map(ToString::to_string),
-                seconds: report.seconds,
-            });
+            self.audience.hear(&report.finished());
         }
         let mut run = lock(&self.report);
         run.signal = run.signal.or(signals.received());

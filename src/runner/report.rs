@@ -1,4 +1,4 @@
-use crate::domain::{Failure, Phase};
+use crate::domain::{Event, Failure, Phase};
 use serde_json::{Map, Value};
 
 /// What became of one experiment.
@@ -25,6 +25,20 @@ pub struct ExperimentReport {
     pub later: Vec<String>,
     /// Seconds this run spent on it.
     pub seconds: f64,
+}
+
+impl ExperimentReport {
+    /// What is told when nothing more is done for it.
+    pub fn finished(&self) -> Event {
+        Event::ExperimentFinished {
+            experiment: self.name.clone(),
+            phase: self.phase,
+            answered: self.answered,
+            total: self.total,
+            error: self.failure.as_ref().map(ToString::to_string),
+            seconds: self.seconds,
+        }
+    }
 }
 
 /// What became of a run.

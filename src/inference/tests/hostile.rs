@@ -171,6 +171,43 @@ fn a_tokenizer_that_names_a_token_it_has_not_costs_its_prompts_and_no_worker() {
     }
 }
 
+#[test]
+fn a_configuration_for_candle_transformers_that_no_model_has_is_refused() {
+    let cases = [
+        ("mixtral", "num_local_experts", json!(1_u64 << 60)),
+        ("mixtral", "num_local_experts", json!(1)),
+        ("mixtral", "max_position_embeddings", json!(1_u64 << 40)),
+        ("qwen2_moe", "num_experts", json!(0)),
+        ("qwen3_moe", "num_experts_per_tok", json!(1_u64 << 60)),
+        ("qwen3_moe", "decoder_sparse_step", json!(0)),
+        ("qwen3_moe", "decoder_sparse_step", json!("two")),
+        ("phi", "partial_rotary_factor", json!(1e300)),
+        ("olmo", "num_hidden_layers", json!(1_u64 << 60)),
+        ("olmo2", "rope_theta", json!("far")),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    for (family, key, value) in cases {
+        let Some(mut files) = family_files(family) else {
+            eprintln!("skipped: no fixtures");
+            return;
+        };
+        let source = files.config.unwrap().read().unwrap();
+        let mut config: Value = serde_json::from_slice(&source).unwrap();
+        config[key] = value.clone();
+        let path = directory.path().join("config.json");
+        fs::write(&path, config.to_string()).unwrap();
+        files.config = Some(hub::FileSource::Path(path));
+        let Err(failure) = load(&files, &LoadOptions::default()) else {
+            panic!("{family} was taken with {key} {value}");
+        };
+        assert_eq!(failure.class, FailureClass::Permanent, "{failure}");
+        assert!(
+            failure.message.contains("config.json") && failure.message.lines().count() == 1,
+            "{family}, {key} {value}: {failure}"
+        );
+    }
+}
+
 /// A GGUF file of version 3 with so many tensors and keys, and what follows.
 fn gguf(tensors: u64, keys: u64, rest: &[&[u8]]) -> Vec<u8> {
     let mut file = b"GGUF".to_vec();
