@@ -35,8 +35,10 @@ pub struct Journal {
     path: PathBuf,
     segment: u64,
     file: File,
-    /// Bytes that are acknowledged; what lies beyond is written over.
+    /// Bytes that were written whole; what lies beyond is written over.
     length: u64,
+    /// Bytes of them that are on disk.
+    durable: u64,
 }
 
 impl Journal {
@@ -62,6 +64,7 @@ impl Journal {
             segment: fence,
             file,
             length: bytes.len() as u64,
+            durable: bytes.len() as u64,
         })
     }
 
@@ -78,44 +81,78 @@ impl Journal {
     /// # Errors
     /// When the disk does not take them. None of them counts as kept then.
     pub fn append(&mut self, records: &[Prediction]) -> Result<()> {
-        let bytes = lines(&self.path, records)?;
-        self.append_bytes(&bytes)
+        self.write(records)?;
+        self.sync()
     }
 
-    /// As [`Self::append`], for records of another kind.
-    pub(super) fn append_lines<T: Serialize>(&mut self, records: &[T]) -> Result<()> {
+    /// Appends `records` with one write, which the end of this process does
+    /// not undo; the end of the machine may, until [`Self::sync`].
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn write(&mut self, records: &[Prediction]) -> Result<()> {
+        let bytes = lines(&self.path, records)?;
+        self.write_bytes(&bytes)
+    }
+
+    /// As [`Self::write`], for records of another kind.
+    pub(super) fn write_lines<T: Serialize>(&mut self, records: &[T]) -> Result<()> {
         let mut bytes = Vec::new();
         for record in records {
             sealed(record, &mut bytes)
                 .map_err(|error| ArtifactError::malformed(&self.path, error))?;
         }
-        self.append_bytes(&bytes)
+        self.write_bytes(&bytes)
     }
 
-    fn append_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Returns when everything that was written is on disk.
+    ///
+    /// # Errors
+    /// When the disk does not take it: nothing since the last call counts as
+    /// kept then, and it is cut off.
+    pub fn sync(&mut self) -> Result<()> {
+        if self.durable == self.length {
+            return Ok(());
+        }
+        let synced = || {
+            faults::check("journal::sync")?;
+            self.file.sync_data()?;
+            faults::check("journal::synced")
+        };
+        if let Err(source) = synced() {
+            self.cut_to(self.durable);
+            return Err(ArtifactError::io("appending to", &self.path, source));
+        }
+        self.durable = self.length;
+        Ok(())
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
-        if let Err(source) = self.write(bytes) {
-            // Best effort: a torn line is passed over on reading anyway.
-            let _ = self.file.set_len(self.length);
+        if let Err(source) = self.write_at_end(bytes) {
+            self.cut_to(self.length);
             return Err(ArtifactError::io("appending to", &self.path, source));
         }
         self.length += bytes.len() as u64;
         Ok(())
     }
 
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    fn write_at_end(&self, bytes: &[u8]) -> io::Result<()> {
         faults::check("journal::append")?;
         if let Some(kept) = faults::torn("journal::torn", bytes.len()) {
             self.file.write_all_at(&bytes[..kept], self.length)?;
             faults::check("journal::after_torn")?;
             return Err(rustix::io::Errno::NOSPC.into());
         }
-        self.file.write_all_at(bytes, self.length)?;
-        faults::check("journal::sync")?;
-        self.file.sync_data()?;
-        faults::check("journal::synced")
+        self.file.write_all_at(bytes, self.length)
+    }
+
+    fn cut_to(&mut self, length: u64) {
+        // Best effort: a torn line is passed over on reading anyway.
+        let _ = self.file.set_len(length);
+        self.length = length;
     }
 }
 

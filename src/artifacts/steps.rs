@@ -50,12 +50,20 @@ impl StepJournal {
         Journal::create(directory, fence, &[]).map(Self)
     }
 
-    /// Appends `records` with one write, and returns when they are on disk.
+    /// Appends `records` with one write.
     ///
     /// # Errors
-    /// As [`Journal::append`].
-    pub fn append(&mut self, records: &[StepRecord]) -> Result<()> {
-        self.0.append_lines(records)
+    /// As [`Journal::write`].
+    pub fn write(&mut self, records: &[StepRecord]) -> Result<()> {
+        self.0.write_lines(records)
+    }
+
+    /// Returns when everything that was written is on disk.
+    ///
+    /// # Errors
+    /// As [`Journal::sync`].
+    pub fn sync(&mut self) -> Result<()> {
+        self.0.sync()
     }
 }
 

@@ -98,6 +98,9 @@ pub struct Executor {
     last_failure: Option<Failure>,
     unflushed: Vec<Record>,
     unflushed_since: Duration,
+    /// Answered, unanswered and tokens of what was handed over since the last
+    /// [`Effect::Sync`].
+    unsynced: (usize, usize, usize),
     next_ticket: u64,
     tickets: BTreeMap<u64, (usize, usize, usize)>,
     durable: (usize, usize, usize),
@@ -140,6 +143,7 @@ impl Executor {
             last_failure: None,
             unflushed: Vec::new(),
             unflushed_since: Duration::ZERO,
+            unsynced: (0, 0, 0),
             next_ticket: 1,
             tickets: BTreeMap::new(),
             durable: (0, 0, 0),
@@ -192,6 +196,7 @@ impl Executor {
                 // more can be kept: the run stops here.
                 self.tickets.clear();
                 self.unflushed.clear();
+                self.unsynced = (0, 0, 0);
                 self.held.clear();
                 self.abandon_batch();
                 self.ending = Some(Ending::StopStudy(failure));
@@ -240,9 +245,18 @@ impl Executor {
         }
     }
 
-    /// Whatever can be done now: the next batch goes out before answers are
-    /// written, so that the model never waits for the disk.
+    /// Whatever can be done now. Answers are handed over before the next batch
+    /// goes out, so that the end of this process costs one batch at most, and
+    /// made durable after it, so that the model never waits for the disk.
     fn advance(&mut self) {
+        if self
+            .in_flight
+            .as_ref()
+            .is_none_or(|batch| batch.answered == 0)
+        {
+            // A batch has just ended, with all that it gave.
+            self.flush();
+        }
         if self.ending.is_none() && self.in_flight.is_none() {
             if self.retries.is_empty() && self.fresh.is_empty() {
                 let last_failure = self.last_failure.clone();
@@ -261,6 +275,7 @@ impl Executor {
         }
         if let Some(ending) = self.ending.take() {
             self.flush();
+            self.sync();
             if self.tickets.is_empty() {
                 self.finished = true;
                 self.effects.push(Effect::Finish(Outcome {
@@ -272,13 +287,8 @@ impl Executor {
             } else {
                 self.ending = Some(ending);
             }
-        } else if self
-            .in_flight
-            .as_ref()
-            .is_none_or(|batch| batch.answered == 0)
-        {
-            // A batch has just ended: all that it gave becomes durable.
-            self.flush();
+        } else {
+            self.sync();
         }
     }
 

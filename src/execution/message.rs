@@ -66,7 +66,7 @@ pub enum Input {
     },
     /// Records are durable.
     Persisted {
-        /// The ticket of [`Effect::Persist`].
+        /// The ticket of [`Effect::Sync`].
         ticket: u64,
     },
     /// Records could not be made durable.
@@ -98,12 +98,17 @@ pub enum Effect {
     },
     /// Have the worker give back cached device memory.
     ClearGpu,
-    /// Append these records to the journal and make them durable.
-    Persist {
-        /// Comes back with [`Input::Persisted`].
-        ticket: u64,
+    /// Append these records to the journal: from here on the end of this
+    /// process does not lose them.
+    Append {
         /// One per question.
         records: Vec<Record>,
+    },
+    /// Make all that was appended durable: from here on the end of the machine
+    /// does not lose it.
+    Sync {
+        /// Comes back with [`Input::Persisted`].
+        ticket: u64,
     },
     /// Tell the people.
     Emit(Event),

@@ -148,7 +148,7 @@ impl ModelWorker<'_> {
         loop {
             for effect in effects {
                 if self.kill.is_some_and(|kill| trace.steps >= kill.at_step) {
-                    if let (Effect::Persist { records, .. }, Some(kill)) = (&effect, self.kill) {
+                    if let (Effect::Append { records }, Some(kill)) = (&effect, self.kill) {
                         trace
                             .journal
                             .extend(records.iter().take(kill.torn).cloned());
@@ -172,10 +172,8 @@ impl ModelWorker<'_> {
                         self.serve(fate, epoch, worker, &items, &mut inbox, &mut late);
                     }
                     Effect::ClearGpu => trace.clears += 1,
-                    Effect::Persist { ticket, records } => {
-                        trace.journal.extend(records);
-                        inbox.push_back(Input::Persisted { ticket });
-                    }
+                    Effect::Append { records } => trace.journal.extend(records),
+                    Effect::Sync { ticket } => inbox.push_back(Input::Persisted { ticket }),
                     Effect::Emit(event) => trace.events.push(event),
                     Effect::Finish(outcome) => {
                         trace.outcome = Some(outcome);

@@ -497,4 +497,25 @@ proptest! {
             }
         }
     }
+
+    /// What was asked and is not in the journal when the process ends is one
+    /// batch, wherever it ends.
+    #[test]
+    fn a_kill_at_any_step_costs_one_batch_at_most(
+        at_step in 1usize..120,
+        torn in 0usize..40,
+        total in 1usize..60,
+        batch in 1usize..33,
+    ) {
+        let mut worker = ModelWorker {
+            kill: Some(Kill { at_step, torn }),
+            ..ModelWorker::default()
+        };
+        let trace = worker.run(settings(total), BatchPolicy::new(batch, None), (0..total).collect());
+        let kept = trace.answered();
+        let last = trace.batches.last();
+        for idx in trace.batches.iter().flatten().filter(|idx| !kept.contains(idx)) {
+            prop_assert!(last.is_some_and(|last| last.contains(idx)), "question {} is asked again", idx);
+        }
+    }
 }

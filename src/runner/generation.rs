@@ -137,6 +137,9 @@ struct Loop<'g, 'a, 'q> {
     last_beat: Instant,
     last_checkpoint: Instant,
     dirty: bool,
+    /// Written, and not yet known to be on disk.
+    replies: Vec<StepRecord>,
+    predictions: Vec<Prediction>,
     auto: bool,
     failed_batch: Option<usize>,
     taken_over: Option<ArtifactError>,
@@ -202,6 +205,8 @@ impl Generation<'_, '_> {
             last_beat: now,
             last_checkpoint: now,
             dirty: false,
+            replies: Vec::new(),
+            predictions: Vec::new(),
             auto,
             failed_batch: None,
             taken_over: None,
@@ -316,7 +321,8 @@ impl Loop<'_, '_, '_> {
                 // A worker that can not hear it says so by its silence.
                 let _ = self.generation.supervisor.send(&Request::ReleaseCaches);
             }
-            Effect::Persist { ticket, records } => self.persist(ticket, records),
+            Effect::Append { records } => self.append(records),
+            Effect::Sync { ticket } => self.sync(ticket),
             Effect::Emit(mut event) => {
                 self.batches.hear(&event);
                 if let Event::BatchFailed { size, .. } = &event {
@@ -389,7 +395,7 @@ impl Loop<'_, '_, '_> {
         }
     }
 
-    fn persist(&mut self, ticket: u64, records: Vec<Record>) {
+    fn append(&mut self, records: Vec<Record>) {
         fail::fail_point!("runner::persist");
         let mut replies = Vec::new();
         let mut predictions = Vec::new();
@@ -400,17 +406,33 @@ impl Loop<'_, '_, '_> {
             }
         }
         let kept = match &mut self.generation.round.inner {
-            Some(inner) => inner.journal.append(&replies).map(|()| {
-                let keyed = replies.into_iter();
+            Some(inner) => inner.journal.write(&replies),
+            None => Ok(()),
+        };
+        match kept.and_then(|()| self.generation.journal.write(&predictions)) {
+            Ok(()) => {
+                self.replies.extend(replies);
+                self.predictions.extend(predictions);
+            }
+            Err(error) => self.inputs.push_back(Input::PersistFailed {
+                failure: failure_of(&error),
+            }),
+        }
+    }
+
+    fn sync(&mut self, ticket: u64) {
+        let kept = match &mut self.generation.round.inner {
+            Some(inner) => inner.journal.sync().map(|()| {
+                let keyed = self.replies.drain(..);
                 inner
                     .kept
                     .extend(keyed.map(|reply| ((reply.idx, reply.step), reply)));
             }),
             None => Ok(()),
         };
-        let input = match kept.and_then(|()| self.generation.journal.append(&predictions)) {
+        let input = match kept.and_then(|()| self.generation.journal.sync()) {
             Ok(()) => {
-                for prediction in predictions {
+                for prediction in self.predictions.drain(..) {
                     let known = self.generation.best.get(&prediction.idx);
                     // An answer over a failure, then the first.
                     if known.is_none_or(|known| !known.is_answered() && prediction.is_answered()) {

@@ -81,9 +81,7 @@ impl Tally {
         assert_eq!(self.twice, 0, "a question is answered twice");
         assert_eq!(self.lies, 0, "a label is false");
         assert_eq!(self.differ, 0, "the end differs from a clean run's");
-        // The model does not wait for the disk: while the answers of a batch
-        // are written the next has begun.
-        assert!(self.worst <= 2.0 * BATCH as f64, "more is asked again");
+        assert!(self.worst <= BATCH as f64, "more is asked again");
     }
 
     /// What `kills` in one attempt cost.

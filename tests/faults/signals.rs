@@ -57,7 +57,7 @@ fn a_second_signal_kills_at_once_and_loses_nothing_acknowledged() {
     let bench = Bench::new(&options);
     // The run is stuck in a write when the second signal comes.
     let child = bench.spawn("runner::persist=2*off->sleep(20000)");
-    wait_for_batches(&bench, 4);
+    wait_for_batches(&bench, 3);
     std::thread::sleep(Duration::from_millis(200));
     let start = Instant::now();
     send(&child, Signal::INT);

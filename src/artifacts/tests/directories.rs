@@ -45,8 +45,8 @@ fn replies_on_the_way_outlive_their_owner_and_settle_nothing() {
     let directory = study.experiment("e");
     let lease = claim(&directory);
     let mut steps = directory.open_steps(&lease).unwrap();
-    steps.append(&[reply(0, 0, "a"), reply(1, 0, "b")]).unwrap();
-    steps.append(&[reply(0, 1, "c")]).unwrap();
+    steps.write(&[reply(0, 0, "a"), reply(1, 0, "b")]).unwrap();
+    steps.write(&[reply(0, 1, "c")]).unwrap();
     let segment = directory.path.join("steps/000001.jsonl");
     let mut bytes = fs::read(&segment).unwrap();
     bytes.extend_from_slice(br#"{"idx":2,"step":0,"te"#);
@@ -56,7 +56,7 @@ fn replies_on_the_way_outlive_their_owner_and_settle_nothing() {
 
     let lease = claim(&directory);
     let mut steps = directory.open_steps(&lease).unwrap();
-    steps.append(&[reply(1, 0, "again")]).unwrap();
+    steps.write(&[reply(1, 0, "again")]).unwrap();
     let contents = directory.steps().unwrap();
     let texts: Vec<(usize, usize, &str)> = contents
         .replies

@@ -164,6 +164,37 @@ fn an_append_that_failed_can_be_made_again_and_nothing_is_there_twice() {
 }
 
 #[test]
+fn what_was_written_and_could_not_be_made_durable_is_cut_off_and_nothing_else() {
+    if !in_a_process_of_its_own(
+        "what_was_written_and_could_not_be_made_durable_is_cut_off_and_nothing_else",
+    ) {
+        return;
+    }
+    let scenario = FailScenario::setup();
+    let root = tempfile::tempdir().unwrap();
+    let directory = ExperimentDir::new(root.path());
+    let lease = claim(&directory);
+    let mut journal = directory.open_journal(&lease).unwrap();
+    journal.append(&[answer(0)]).unwrap();
+    // Who reads it meanwhile, or after this process, finds what was written.
+    journal.write(&[answer(1)]).unwrap();
+    assert_eq!(directory.records().unwrap().records, 2);
+    fail::cfg("journal::append", "return(ENOSPC)").unwrap();
+    journal.write(&[answer(2)]).unwrap_err();
+    fail::remove("journal::append");
+    assert_eq!(directory.records().unwrap().records, 2);
+    journal.write(&[answer(2)]).unwrap();
+    fail::cfg("journal::sync", "return(EIO)").unwrap();
+    journal.sync().unwrap_err();
+    fail::remove("journal::sync");
+    assert_eq!(directory.records().unwrap().best, by_idx([answer(0)]));
+    journal.append(&[answer(1), answer(2)]).unwrap();
+    let records = directory.records().unwrap();
+    assert_eq!((records.records, records.damaged), (3, vec![]));
+    scenario.teardown();
+}
+
+#[test]
 fn a_segment_that_can_not_be_started_leaves_no_trace_of_it() {
     if !in_a_process_of_its_own("a_segment_that_can_not_be_started_leaves_no_trace_of_it") {
         return;

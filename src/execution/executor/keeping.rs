@@ -40,12 +40,13 @@ impl Executor {
         });
     }
 
+    /// Hands over what was kept. It is durable after [`Self::sync`].
     pub(super) fn flush(&mut self) {
         if self.unflushed.is_empty() {
             return;
         }
         let records = std::mem::take(&mut self.unflushed);
-        let mut counts = (0, 0, 0);
+        let counts = &mut self.unsynced;
         for record in &records {
             match &record.kind {
                 RecordKind::Answered { generated, .. } => {
@@ -55,9 +56,18 @@ impl Executor {
                 RecordKind::Failed(_) | RecordKind::Aborted { .. } => counts.1 += 1,
             }
         }
+        self.effects.push(Effect::Append { records });
+    }
+
+    /// Asks for the disk's word over what was handed over.
+    pub(super) fn sync(&mut self) {
+        let counts = std::mem::take(&mut self.unsynced);
+        if counts.0 + counts.1 == 0 {
+            return;
+        }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.tickets.insert(ticket, counts);
-        self.effects.push(Effect::Persist { ticket, records });
+        self.effects.push(Effect::Sync { ticket });
     }
 }
