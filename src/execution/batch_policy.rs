@@ -138,4 +138,22 @@ mod tests {
             assert_eq!(policy.succeeded(3), None);
         }
     }
+
+    #[test]
+    fn at_the_ceiling_again_nothing_is_learned_any_more() {
+        let mut policy = BatchPolicy::new(4, None);
+        assert_eq!(policy.ran_out_of_memory(4), Some(2));
+        assert_eq!(policy.learned(), Some(2));
+        while policy.size() < 4 {
+            policy.succeeded(policy.size());
+        }
+        assert_eq!(policy.learned(), None);
+    }
+
+    #[test]
+    fn a_size_that_fitted_before_and_fails_now_is_halved() {
+        let mut policy = BatchPolicy::new(8, None);
+        policy.succeeded(8);
+        assert_eq!(policy.ran_out_of_memory(8), Some(4));
+    }
 }

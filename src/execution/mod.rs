@@ -9,8 +9,6 @@ mod batch_policy;
 mod executor;
 mod message;
 #[cfg(test)]
-mod model_worker;
-#[cfg(test)]
 mod tests;
 
 pub use batch_policy::BatchPolicy;

@@ -8,7 +8,7 @@ use super::{
     attention_kernel::{self, Part},
     crew::{self, Shared},
     instructions::Instructions,
-    lanes::LANES,
+    lanes::{Kept, LANES},
     pack::{Pack, Span},
     prefix::{Donor, Prefix},
 };
@@ -59,29 +59,55 @@ pub struct LayerAttention<'a> {
 }
 
 /// Keys and values of one sequence in one layer.
-struct SlotLayer {
+struct SlotLayer<K> {
     /// `[key heads][tiles][dim][16]`.
-    keys: Vec<f32>,
+    keys: Vec<K>,
     /// `[key heads][tiles * 16][dim, rounded up to 16]`.
-    values: Vec<f32>,
+    values: Vec<K>,
 }
 
-struct Slot {
+struct Slot<K> {
     tiles: usize,
-    layers: Vec<SlotLayer>,
+    layers: Vec<SlotLayer<K>>,
 }
 
-/// Keys and values of the running sequences, in host memory.
-pub struct HostCache {
+/// Keys and values of the running sequences, in host memory, and attention
+/// over them.
+pub trait HostCache: Send {
+    /// Makes slots for sequences of these many tokens, in this order.
+    fn begin(&mut self, capacities: &[usize]);
+
+    /// Gives the memory of a finished sequence back.
+    fn release(&mut self, slot: usize);
+
+    /// Keeps a finished sequence, in place of the one that was kept before.
+    fn keep(&mut self, slot: usize);
+
+    /// Gives the memory of the kept sequence back.
+    fn forget(&mut self);
+
+    /// Bytes that sequences of these many tokens take.
+    fn bytes(&self, capacities: &[usize]) -> usize;
+
+    /// Bytes of one key or value.
+    fn value_bytes(&self) -> usize;
+
+    /// Stores the new keys and values and attends: `qkv`
+    /// `[rows, (queries + 2 keys) * dim]` to `[rows, queries * dim]`.
+    fn attend(&mut self, qkv: &[f32], pack: &Pack, what: &LayerAttention<'_>) -> Vec<f32>;
+}
+
+/// Keys and values kept as `K`; what is computed from them is f32.
+pub struct Slots<K> {
     heads: Heads,
     layers: usize,
-    slots: Vec<Option<Slot>>,
+    slots: Vec<Option<Slot<K>>>,
     /// A finished sequence, for what later ones share with it.
-    kept: Option<Slot>,
+    kept: Option<Slot<K>>,
     instructions: Instructions,
 }
 
-impl HostCache {
+impl<K: Kept> Slots<K> {
     /// An empty cache.
     pub fn new(heads: Heads, layers: usize) -> Self {
         Self {
@@ -100,9 +126,10 @@ impl HostCache {
         self.instructions = instructions;
         self
     }
+}
 
-    /// Makes slots for sequences of these many tokens, in this order.
-    pub fn begin(&mut self, capacities: &[usize]) {
+impl<K: Kept> HostCache for Slots<K> {
+    fn begin(&mut self, capacities: &[usize]) {
         let padded = self.heads.dim.next_multiple_of(LANES);
         self.slots = capacities
             .iter()
@@ -112,8 +139,8 @@ impl HostCache {
                 // Fresh zeros cost no memory until they are touched.
                 let layers = (0..self.layers)
                     .map(|_| SlotLayer {
-                        keys: vec![0.0; positions * self.heads.dim],
-                        values: vec![0.0; positions * padded],
+                        keys: K::zeros(positions * self.heads.dim),
+                        values: K::zeros(positions * padded),
                     })
                     .collect();
                 Some(Slot { tiles, layers })
@@ -121,37 +148,34 @@ impl HostCache {
             .collect();
     }
 
-    /// Gives the memory of a finished sequence back.
-    pub fn release(&mut self, slot: usize) {
+    fn release(&mut self, slot: usize) {
         if let Some(slot) = self.slots.get_mut(slot) {
             *slot = None;
         }
     }
 
-    /// Keeps a finished sequence, in place of the one that was kept before.
-    pub fn keep(&mut self, slot: usize) {
+    fn keep(&mut self, slot: usize) {
         self.kept = self.slots.get_mut(slot).and_then(Option::take);
     }
 
-    /// Gives the memory of the kept sequence back.
-    pub fn forget(&mut self) {
+    fn forget(&mut self) {
         self.kept = None;
     }
 
-    /// Bytes that sequences of these many tokens take.
-    pub fn bytes(&self, capacities: &[usize]) -> usize {
+    fn bytes(&self, capacities: &[usize]) -> usize {
         let padded = self.heads.dim.next_multiple_of(LANES);
-        let per_token =
-            self.layers * self.heads.keys * (self.heads.dim + padded) * size_of::<f32>();
+        let per_token = self.layers * self.heads.keys * (self.heads.dim + padded) * size_of::<K>();
         capacities
             .iter()
             .map(|capacity| capacity.next_multiple_of(LANES) * per_token)
             .sum()
     }
 
-    /// Stores the new keys and values and attends: `qkv`
-    /// `[rows, (queries + 2 keys) * dim]` to `[rows, queries * dim]`.
-    pub fn attend(&mut self, qkv: &[f32], pack: &Pack, what: &LayerAttention<'_>) -> Vec<f32> {
+    fn value_bytes(&self) -> usize {
+        size_of::<K>()
+    }
+
+    fn attend(&mut self, qkv: &[f32], pack: &Pack, what: &LayerAttention<'_>) -> Vec<f32> {
         self.store(qkv, pack, what);
         for span in &pack.spans {
             if let Some(prefix) = span.prefix {
@@ -184,7 +208,7 @@ impl HostCache {
             self.prepare_queries(qkv, task, what, scratch);
             let layer = &slot.layers[what.layer];
             let positions = slot.tiles * LANES;
-            let of_head = |all: &'_ [f32], width: usize| {
+            let of_head = |all: &'_ [K], width: usize| {
                 let size = positions * width;
                 task.head * size..((task.head + 1) * size).min(all.len())
             };
@@ -219,7 +243,9 @@ impl HostCache {
         });
         out
     }
+}
 
+impl<K: Kept> Slots<K> {
     /// Copies the keys and values that a sequence begins with. What their
     /// owner brings to the same pass is stored already.
     fn copy(&mut self, span: &Span, prefix: Prefix, layer: usize) {
@@ -270,7 +296,7 @@ impl HostCache {
                 *entry = Some(*span);
             }
         }
-        let keep = |slot: &mut Option<Slot>, span: &Option<Span>| {
+        let keep = |slot: &mut Option<Slot<K>>, span: &Option<Span>| {
             let (Some(slot), Some(span)) = (slot, span) else {
                 return;
             };
@@ -286,11 +312,13 @@ impl HostCache {
                     prepare(&line[at..at + dim], norm, what, row, 1.0, &mut key);
                     let tile = (head * tiles + position / LANES) * dim * LANES;
                     for (d, value) in key.iter().enumerate() {
-                        layer.keys[tile + d * LANES + position % LANES] = *value;
+                        layer.keys[tile + d * LANES + position % LANES] = K::of(*value);
                     }
                     let at = (queries + keys + head) * dim;
                     let to = (head * tiles * LANES + position) * padded;
-                    layer.values[to..to + dim].copy_from_slice(&line[at..at + dim]);
+                    for (to, value) in layer.values[to..to + dim].iter_mut().zip(&line[at..]) {
+                        *to = K::of(*value);
+                    }
                 }
             }
         };

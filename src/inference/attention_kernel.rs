@@ -2,20 +2,20 @@
 
 use super::{
     instructions::Instructions,
-    lanes::{LANES, Lanes},
+    lanes::{Kept, LANES, Lanes},
 };
 use std::ops::Range;
 
 /// Queries that meet the keys of one head of one sequence.
-pub struct Part<'a> {
+pub struct Part<'a, K> {
     /// Scaled queries, `[count][dim]`.
     pub queries: &'a [f32],
     /// The keys that each query sees; none of them empty.
     pub seen: &'a [Range<usize>],
     /// `[tiles][dim][16]`.
-    pub keys: &'a [f32],
+    pub keys: &'a [K],
     /// `[tiles * 16][dim, rounded up to 16]`.
-    pub values: &'a [f32],
+    pub values: &'a [K],
     /// Width of a head.
     pub dim: usize,
     /// Range that scores are squashed into.
@@ -35,7 +35,12 @@ pub struct Bias<'a> {
 }
 
 /// Attends: the results go to `out`, `[count][dim]`.
-pub fn run(instructions: Instructions, part: &Part<'_>, scores: &mut Vec<f32>, out: &mut [f32]) {
+pub fn run<K: Kept>(
+    instructions: Instructions,
+    part: &Part<'_, K>,
+    scores: &mut Vec<f32>,
+    out: &mut [f32],
+) {
     let (dim, padded) = (part.dim, part.dim.next_multiple_of(LANES));
     let end = part.seen.iter().map(|seen| seen.end).max().unwrap_or(0);
     let tiles = end.div_ceil(LANES);
@@ -50,33 +55,36 @@ pub fn run(instructions: Instructions, part: &Part<'_>, scores: &mut Vec<f32>, o
             Instructions::Avx512Vnni | Instructions::Avx512 => x86::avx512(part, scores, out),
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => x86::avx2(part, scores, out),
-            Instructions::Portable => run_with::<[f32; LANES]>(part, scores, out),
+            Instructions::Portable => run_with::<[f32; LANES], K>(part, scores, out),
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{super::lanes::Pair, Part, run_with};
+    use super::{
+        super::lanes::{Kept, Pair},
+        Part, run_with,
+    };
     use std::arch::x86_64::__m512;
 
     #[target_feature(enable = "avx512f")]
-    pub unsafe fn avx512(part: &Part<'_>, scores: &mut Vec<f32>, out: &mut [f32]) {
+    pub unsafe fn avx512<K: Kept>(part: &Part<'_, K>, scores: &mut Vec<f32>, out: &mut [f32]) {
         // SAFETY: the caller's.
-        unsafe { run_with::<__m512>(part, scores, out) }
+        unsafe { run_with::<__m512, K>(part, scores, out) }
     }
 
-    #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn avx2(part: &Part<'_>, scores: &mut Vec<f32>, out: &mut [f32]) {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub unsafe fn avx2<K: Kept>(part: &Part<'_, K>, scores: &mut Vec<f32>, out: &mut [f32]) {
         // SAFETY: the caller's.
-        unsafe { run_with::<Pair>(part, scores, out) }
+        unsafe { run_with::<Pair, K>(part, scores, out) }
     }
 }
 
 /// # Safety
 /// The instructions of L are there, and the slices fit (`run` checks).
 #[inline(always)]
-unsafe fn run_with<L: Lanes>(part: &Part<'_>, scores: &mut Vec<f32>, out: &mut [f32]) {
+unsafe fn run_with<L: Lanes, K: Kept>(part: &Part<'_, K>, scores: &mut Vec<f32>, out: &mut [f32]) {
     let count = part.seen.len();
     let mut start = 0;
     while start < count {
@@ -84,10 +92,10 @@ unsafe fn run_with<L: Lanes>(part: &Part<'_>, scores: &mut Vec<f32>, out: &mut [
         // SAFETY: the caller's.
         start += unsafe {
             match left {
-                1 => group::<L, 1>(part, start, scores, out),
-                2 | 3 => group::<L, 2>(part, start, scores, out),
-                4..8 => group::<L, 4>(part, start, scores, out),
-                _ => group::<L, 8>(part, start, scores, out),
+                1 => group::<L, K, 1>(part, start, scores, out),
+                2 | 3 => group::<L, K, 2>(part, start, scores, out),
+                4..8 => group::<L, K, 4>(part, start, scores, out),
+                _ => group::<L, K, 8>(part, start, scores, out),
             }
         };
     }
@@ -98,8 +106,8 @@ unsafe fn run_with<L: Lanes>(part: &Part<'_>, scores: &mut Vec<f32>, out: &mut [
 /// # Safety
 /// As for [`run_with`].
 #[inline(always)]
-unsafe fn group<L: Lanes, const N: usize>(
-    part: &Part<'_>,
+unsafe fn group<L: Lanes, K: Kept, const N: usize>(
+    part: &Part<'_, K>,
     start: usize,
     scores: &mut Vec<f32>,
     out: &mut [f32],
@@ -126,10 +134,10 @@ unsafe fn group<L: Lanes, const N: usize>(
                 scores.as_mut_ptr().add(tile * LANES),
             );
             tile += match wide {
-                8 if left >= 8 => score::<L, N, 8>(&queries, keys, dim, to, width),
-                4 | 8 if left >= 4 => score::<L, N, 4>(&queries, keys, dim, to, width),
-                2 | 4 | 8 if left >= 2 => score::<L, N, 2>(&queries, keys, dim, to, width),
-                _ => score::<L, N, 1>(&queries, keys, dim, to, width),
+                8 if left >= 8 => score::<L, K, N, 8>(&queries, keys, dim, to, width),
+                4 | 8 if left >= 4 => score::<L, K, N, 4>(&queries, keys, dim, to, width),
+                2 | 4 | 8 if left >= 2 => score::<L, K, N, 2>(&queries, keys, dim, to, width),
+                _ => score::<L, K, N, 1>(&queries, keys, dim, to, width),
             };
         }
         let mut factors = [0.0; N];
@@ -176,9 +184,9 @@ unsafe fn group<L: Lanes, const N: usize>(
 // Loops by index over arrays of fixed size stay in registers.
 #[allow(clippy::needless_range_loop)]
 #[inline(always)]
-unsafe fn score<L: Lanes, const N: usize, const T: usize>(
+unsafe fn score<L: Lanes, K: Kept, const N: usize, const T: usize>(
     queries: &[&[f32]; N],
-    keys: *const f32,
+    keys: *const K,
     dim: usize,
     to: *mut f32,
     width: usize,
@@ -188,7 +196,7 @@ unsafe fn score<L: Lanes, const N: usize, const T: usize>(
         let mut sums = [[L::splat(0.0); T]; N];
         for d in 0..dim {
             for t in 0..T {
-                let keys = L::load(keys.add((t * dim + d) * LANES));
+                let keys: L = K::load(keys.add((t * dim + d) * LANES));
                 for n in 0..N {
                     let query = L::splat(*queries[n].get_unchecked(d));
                     sums[n][t] = query.multiply_add(keys, sums[n][t]);
@@ -243,18 +251,18 @@ unsafe fn soften<L: Lanes>(scores: &mut [f32], seen: Range<usize>, softcap: Opti
 }
 
 /// Values weighted by rows of scores.
-struct Mixture {
+struct Mixture<K> {
     /// Rows of `width`.
     scores: *const f32,
     width: usize,
     /// Rows of `padded`.
-    values: *const f32,
+    values: *const K,
     padded: usize,
     /// Keys that count.
     count: usize,
 }
 
-impl Mixture {
+impl<K: Kept> Mixture<K> {
     /// Mixes C vectors of the values from `at` on.
     ///
     /// # Safety
@@ -275,7 +283,7 @@ impl Mixture {
             let mut sums = [[L::splat(0.0); C]; N];
             for j in 0..self.count {
                 let values: [L; C] = std::array::from_fn(|c| {
-                    L::load(self.values.add(j * self.padded + at + c * LANES))
+                    K::load(self.values.add(j * self.padded + at + c * LANES))
                 });
                 for n in 0..N {
                     let weight = L::splat(*self.scores.add(n * self.width + j));

@@ -44,7 +44,7 @@ pub(super) struct Layer {
 
 /// Keys and values of the running sequences.
 pub(super) enum Cache {
-    Host(HostCache),
+    Host(Box<dyn HostCache>),
     Device(DeviceCache),
     #[cfg(feature = "cuda")]
     Ragged(RaggedCache),
@@ -111,6 +111,14 @@ impl Decoder {
             Cache::Device(cache) => cache.bytes(capacities),
             #[cfg(feature = "cuda")]
             Cache::Ragged(cache) => cache.bytes(capacities),
+        }
+    }
+
+    /// Bytes of one key or value.
+    pub fn value_bytes(&self) -> usize {
+        match &self.cache {
+            Cache::Host(cache) => cache.value_bytes(),
+            _ => self.compute.size_in_bytes(),
         }
     }
 

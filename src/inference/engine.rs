@@ -235,7 +235,7 @@ impl Engine {
         let available = device::available_bytes(self.network.device()).unwrap_or(1 << 30) / sharers;
         memory::batch_size(
             self.network.config(),
-            self.network.compute().size_in_bytes(),
+            self.network.value_bytes(),
             available,
             prompt_lengths,
             settings,

@@ -1,3 +1,5 @@
+use half::{f16, vec::HalfBitsVecExt};
+
 /// Floats per [`Lanes`].
 pub const LANES: usize = 16;
 
@@ -14,6 +16,8 @@ pub trait Lanes: Copy {
     unsafe fn splat(value: f32) -> Self;
     /// Reads 16 floats.
     unsafe fn load(from: *const f32) -> Self;
+    /// Reads 16 floats of half precision.
+    unsafe fn load_half(from: *const f16) -> Self;
     /// Writes 16 floats.
     unsafe fn store(self, to: *mut f32);
     /// `self * factor + addend`.
@@ -26,6 +30,60 @@ pub trait Lanes: Copy {
     unsafe fn add(self, other: Self) -> Self {
         // SAFETY: the caller's.
         unsafe { self.multiply_add(Self::splat(1.0), other) }
+    }
+}
+
+/// A float that may lie in memory in fewer bits than it is computed in.
+pub trait Kept: Copy + Send + Sync + 'static {
+    /// So many zeros, which cost no memory until they are touched.
+    fn zeros(count: usize) -> Vec<Self>;
+
+    /// The nearest one; for a larger number the largest there is.
+    fn of(value: f32) -> Self;
+
+    /// Reads 16.
+    ///
+    /// # Safety
+    /// As for [`Lanes`].
+    unsafe fn load<L: Lanes>(from: *const Self) -> L;
+}
+
+impl Kept for f32 {
+    fn zeros(count: usize) -> Vec<Self> {
+        vec![0.0; count]
+    }
+
+    #[inline(always)]
+    fn of(value: f32) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const Self) -> L {
+        // SAFETY: the caller's.
+        unsafe { L::load(from) }
+    }
+}
+
+impl Kept for f16 {
+    fn zeros(count: usize) -> Vec<Self> {
+        vec![0_u16; count].reinterpret_into()
+    }
+
+    #[inline(always)]
+    fn of(value: f32) -> Self {
+        let largest = const { Self::MAX.to_f32_const() };
+        // What is no number stays none, so that the model's failure shows.
+        Self::from_f32(match value.is_finite() {
+            true => value.clamp(-largest, largest),
+            false => value,
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const Self) -> L {
+        // SAFETY: the caller's.
+        unsafe { L::load_half(from) }
     }
 }
 
@@ -78,6 +136,12 @@ impl Lanes for [f32; LANES] {
     }
 
     #[inline(always)]
+    unsafe fn load_half(from: *const f16) -> Self {
+        // SAFETY: the caller's.
+        unsafe { from.cast::<[f16; LANES]>().read_unaligned() }.map(f16::to_f32)
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller's.
         unsafe { to.cast::<Self>().write_unaligned(self) }
@@ -97,14 +161,15 @@ impl Lanes for [f32; LANES] {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{HIGHEST, LN_2, LOWEST, Lanes, POLYNOMIAL};
+    use half::f16;
     use std::arch::x86_64::{
-        __m256, __m512, _CMP_NLT_UQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
-        _mm256_add_epi32, _mm256_and_ps, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtps_epi32,
-        _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps,
-        _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32,
-        _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_max_ps,
-        _mm512_min_ps, _mm512_mul_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps,
-        _mm512_storeu_ps,
+        __m256, __m512, _CMP_NLT_UQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128,
+        _mm256_add_epi32, _mm256_and_ps, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtph_ps,
+        _mm256_cvtps_epi32, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+        _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32,
+        _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm512_cvtph_ps, _mm512_fmadd_ps,
+        _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
+        _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_storeu_ps,
     };
 
     // SAFETY of all blocks: the callers promise the instructions and good
@@ -120,6 +185,11 @@ mod x86 {
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
             unsafe { _mm512_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_half(from: *const f16) -> Self {
+            unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
         }
 
         #[inline(always)]
@@ -193,6 +263,14 @@ mod x86 {
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
             unsafe { Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_half(from: *const f16) -> Self {
+            unsafe {
+                let eight = |at: usize| _mm256_cvtph_ps(_mm_loadu_si128(from.add(at).cast()));
+                Self(eight(0), eight(8))
+            }
         }
 
         #[inline(always)]

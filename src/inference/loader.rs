@@ -1,5 +1,5 @@
 use super::{
-    attention::{Heads, HostCache},
+    attention::{Heads, Slots},
     attention_device::DeviceCache,
     classify,
     config::ModelConfig,
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::domain::{Failure, FailureClass};
 use candle_core::{DType, Device, Tensor};
+use half::f16;
 use rayon::prelude::*;
 
 /// How weights are kept and computed.
@@ -149,7 +150,8 @@ impl Decoder {
             .map(RopeTable::new)
             .collect::<Result<Vec<_>, String>>()
             .map_err(|message| Failure::new(FailureClass::Permanent, message))?;
-        let cache = cache_of(&place, heads, &config, layout);
+        let in_full = stored.iter().all(|(_, stored)| stored.kind == "F32");
+        let cache = cache_of(&place, heads, &config, layout, in_full);
         Ok(Self {
             config,
             device: device.clone(),
@@ -198,8 +200,16 @@ fn place(_: &ModelConfig, _: Heads, _: Layout, device: &Device) -> candle_core::
     Ok(Place::plain(device.clone()))
 }
 
-/// The cache that the attention of this place wants.
-fn cache_of(place: &Place, heads: Heads, config: &ModelConfig, layout: Layout) -> Cache {
+/// The cache that the attention of this place wants. On the processor keys and
+/// values have the precision of the weights: `in_full` is f32, anything else
+/// f16, as in llama.cpp, for half of the memory.
+fn cache_of(
+    place: &Place,
+    heads: Heads,
+    config: &ModelConfig,
+    layout: Layout,
+    in_full: bool,
+) -> Cache {
     let layers = config.layers.len();
     #[cfg(feature = "cuda")]
     if let Some(kernels) = &place.kernels {
@@ -207,7 +217,10 @@ fn cache_of(place: &Place, heads: Heads, config: &ModelConfig, layout: Layout) -
         return Cache::Ragged(super::cuda::RaggedCache::new(kernels, layers, device));
     }
     if place.device.is_cpu() && !layout.tensor_attention {
-        return Cache::Host(HostCache::new(heads, layers));
+        return Cache::Host(match in_full {
+            true => Box::new(Slots::<f32>::new(heads, layers)),
+            false => Box::new(Slots::<f16>::new(heads, layers)),
+        });
     }
     let device = place.device.clone();
     Cache::Device(DeviceCache::new(heads, layers, layout.compute, device))

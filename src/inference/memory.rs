@@ -9,6 +9,7 @@ use crate::{
     domain::{Failure, GenerationSettings, Quantization},
     hub::{ModelFiles, WeightFiles},
 };
+use candle_core::DType;
 
 /// Bytes that a model and one batch need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,7 @@ pub fn memory_estimate(
         _ => bits / 8 + 2 * table,
     };
     let value = if on_cpu { 4 } else { 2 };
+    let kept = kept_bytes(options, on_cpu, false);
     let rows = options
         .prefill_tokens(on_cpu)
         .min(batch.saturating_mul(tokens))
@@ -75,11 +77,23 @@ pub fn memory_estimate(
     let widest = config.qkv_rows().max(3 * config.intermediate) + 4 * config.hidden;
     MemoryEstimate {
         weights,
-        cache: (config.kv_bytes_per_token(value) as u64)
-            .saturating_mul(batch.saturating_mul(tokens) as u64),
+        cache: cache_bytes(config, kept, batch, tokens),
         activations: (rows.saturating_mul(widest * value) as u64)
             .saturating_add((batch as u64).saturating_mul(4 * config.vocab as u64)),
     }
+}
+
+/// Bytes of one key or value: on the processor they have the precision of the
+/// weights, which `quantised_file` says of a GGUF file's.
+fn kept_bytes(options: &LoadOptions, on_cpu: bool, quantised_file: bool) -> usize {
+    let in_full = options.quantization == Quantization::None
+        && !quantised_file
+        && Precision::of_cpu(options.dtype) == Precision::Float(DType::F32);
+    if on_cpu && in_full { 4 } else { 2 }
+}
+
+fn cache_bytes(config: &ModelConfig, kept: usize, batch: usize, tokens: usize) -> u64 {
+    (config.kv_bytes_per_token(kept) as u64).saturating_mul(batch.saturating_mul(tokens) as u64)
 }
 
 /// What a model would need on this machine.
@@ -111,8 +125,12 @@ pub fn estimate(
     let config = ModelConfig::of_files(files)?;
     let file_bytes = files.weights.bytes().unwrap_or(0);
     let mut memory = memory_estimate(&config, options, file_bytes, batch, tokens);
+    let mut kept = kept_bytes(options, on_cpu, false);
     if let WeightFiles::Gguf(path) = &files.weights {
-        memory.weights = GgufFile::open(&files.label, path)?.bytes_in_memory(on_cpu)?;
+        let file = GgufFile::open(&files.label, path)?;
+        kept = kept_bytes(options, on_cpu, file.is_quantised()?);
+        memory.weights = file.bytes_in_memory(on_cpu)?;
+        memory.cache = cache_bytes(&config, kept, batch, tokens);
     }
     let available = device::available_bytes(&options.device.open()?);
     let settings = GenerationSettings {
@@ -121,7 +139,7 @@ pub fn estimate(
     };
     let batch_size = batch_size(
         &config,
-        if on_cpu { 4 } else { 2 },
+        kept,
         available.unwrap_or(1 << 30).saturating_sub(memory.weights),
         &[tokens],
         &settings,

@@ -100,6 +100,14 @@ impl Network {
         }
     }
 
+    /// As [`Decoder::value_bytes`].
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Self::Own(decoder) => decoder.value_bytes(),
+            Self::Borrowed(model) => model.compute().size_in_bytes(),
+        }
+    }
+
     /// As [`Decoder::release`].
     ///
     /// # Errors

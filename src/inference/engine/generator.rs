@@ -74,7 +74,6 @@ impl Generator for Engine {
             .iter()
             .map(|(name, stored)| (name.clone(), Value::from(stored.kind.as_str())))
             .collect();
-        let value_bytes = self.network.compute().size_in_bytes();
         json!({
             "model": self.label,
             "revision": self.revision,
@@ -89,7 +88,7 @@ impl Generator for Engine {
             "weights": weights,
             "bytes": bytes,
             "bits_per_weight": bytes as f64 * 8.0 / weights.max(1) as f64,
-            "kv_bytes_per_token": config.kv_bytes_per_token(value_bytes),
+            "kv_bytes_per_token": config.kv_bytes_per_token(self.network.value_bytes()),
             "tensors": tensors,
         })
     }

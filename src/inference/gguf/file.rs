@@ -104,6 +104,20 @@ impl GgufFile {
         Ok(bytes)
     }
 
+    /// Whether some weights are not floats.
+    ///
+    /// # Errors
+    /// As [`GgufFile::stretch`].
+    pub fn is_quantised(&self) -> Result<bool, Failure> {
+        for name in self.header.tensors.keys() {
+            let kind = self.stretch(name)?.kind;
+            if !matches!(kind, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether there is such a tensor.
     pub fn has_tensor(&self, name: &str) -> bool {
         self.header.tensors.contains_key(name)

@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::{BatchPolicy, Effect, Executor, ExecutorSettings, Input, Outcome, Record, RecordKind};
+use super::super::{
+    BatchPolicy, Effect, Executor, ExecutorSettings, Input, Outcome, Record, RecordKind,
+};
 use crate::domain::{Event, Failure, FailureClass, FinishReason, Generated, Threshold};
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,10 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use super::{
-    BatchPolicy, Ending, RecordKind,
-    model_worker::{Fate, Kill, ModelWorker, Trace, answer, settings},
-};
+mod model_worker;
+mod steps;
+
+use super::{BatchPolicy, Ending, RecordKind};
 use crate::domain::{Event, Failure, FailureClass, Recovery, Threshold};
+use model_worker::{Fate, Kill, ModelWorker, Trace, answer, settings};
 use proptest::prelude::*;
 use std::{collections::BTreeSet, time::Duration};
 
