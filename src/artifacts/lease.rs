@@ -21,8 +21,11 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
+
+/// An owner gives a sign of life this often.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// When an owner counts as silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +116,8 @@ pub struct Lease {
     directory: PathBuf,
     record: LeaseRecord,
     given_back: bool,
+    /// When the last sign of life was written.
+    beaten: Instant,
 }
 
 impl Lease {
@@ -152,6 +157,7 @@ impl Lease {
                     directory: directory.to_owned(),
                     record,
                     given_back: false,
+                    beaten: Instant::now(),
                 }));
             }
             taken = Some(fence);
@@ -176,9 +182,22 @@ impl Lease {
     /// must not write any more. An I/O error when the sign can not be
     /// written; the lease may still be ours then.
     pub fn beat(&mut self) -> Result<()> {
+        self.beaten = Instant::now();
         self.check()?;
         self.record.heartbeat_at = time::now();
         self.write()
+    }
+
+    /// As [`Lease::beat`] when the last sign of life is [`HEARTBEAT`] ago: to
+    /// be called often by whatever may take long.
+    ///
+    /// # Errors
+    /// As [`Lease::beat`].
+    pub fn keep_alive(&mut self) -> Result<()> {
+        match self.beaten.elapsed() >= HEARTBEAT {
+            true => self.beat(),
+            false => Ok(()),
+        }
     }
 
     /// To be asked before anything outside the journal is replaced.

@@ -135,6 +135,7 @@ impl StudyDir {
     pub fn write_manifest(&self, manifest: &Value) -> Result<()> {
         let path = self.path.join("manifest.json");
         let bytes = lenient::pretty(&path, manifest)?;
+        self.unseal()?;
         atomic::write(&path, "manifest::write", Durability::Durable, &bytes)
     }
 
@@ -159,7 +160,10 @@ impl StudyDir {
     /// # Errors
     /// When a file can not be read, or the checksums not written.
     pub fn seal(&self) -> Result<()> {
-        seal::write(&self.path, &|file| self.path.join(file).is_dir())
+        // A report is written from all of this whenever somebody wants one.
+        seal::write(&self.path, &|file| {
+            file == "report.html" || self.path.join(file).is_dir()
+        })
     }
 
     /// Removes the checksums, before something changes.
@@ -187,6 +191,7 @@ impl StudyDir {
     /// # Errors
     /// When one of them can not be written.
     pub fn write_tables(&self, tables: &Tables) -> Result<()> {
+        self.unseal()?;
         tables.write_summary(&self.path.join("study_summary.json"))?;
         tables.write_csv(&self.path.join("results.csv"))
     }

@@ -159,6 +159,7 @@ fn interrupt(dir: &StudyDir, name: &str) -> Result<Ended, ArtifactError> {
     };
     state.interrupted = true;
     lease.check()?;
+    experiment.unseal()?;
     experiment.write_state(&state)?;
     lease.release()?;
     Ok(Ended::Marked)

@@ -263,10 +263,15 @@ pub fn execute(
         })?
         .run();
     drop(listener);
+    let code = report.exit_code();
     if !how.json {
-        summary::print(study, &report, &dir, &mut std::io::stdout().lock())?;
+        let printed = summary::print(study, &report, &dir, &mut std::io::stdout().lock());
+        // Whoever does not read the summary is told all the same how it ended.
+        if code == 0 {
+            printed?;
+        }
     }
-    Ok(ExitStatus(report.exit_code()))
+    Ok(ExitStatus(code))
 }
 
 pub fn planned(
@@ -351,9 +356,15 @@ pub fn manifest(file: &StudyFile, dir: &StudyDir) -> Value {
     };
     manifest.insert("study".to_owned(), json!(file.study.name));
     manifest.insert("ragicamp".to_owned(), json!(env!("CARGO_PKG_VERSION")));
+    // Those of a search are chosen one after the other: none is waited for.
+    let is_chosen = |name: &String| {
+        let search = file.study.search.as_ref();
+        search.is_none_or(|search| !search.cells.contains(name))
+    };
+    let names = file.study.experiments.iter().map(|spec| &spec.name);
     manifest.insert(
         "experiments".to_owned(),
-        json!(file.study.experiments.len()),
+        names.filter(|name| is_chosen(name)).cloned().collect(),
     );
     manifest.insert("bases".to_owned(), json!(file.bases));
     manifest.insert(

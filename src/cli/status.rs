@@ -46,10 +46,8 @@ pub fn run(args: &StatusArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
     let file = study_file::open_directory(&args.dir)?;
     let dir = StudyDir::at(&args.dir);
     if args.tables {
-        dir.unseal()
-            .and_then(|()| runner::render_tables(&file.study, &dir, &[]))
-            .and_then(|()| dir.seal())
-            .map_err(artifact)?;
+        let study = &file.study;
+        runner::rewrite_tables(&dir, &study.name, &study.experiments).map_err(artifact)?;
     }
     let health = scan(&args.dir, false).map_err(artifact)?;
     let submissions = cluster::submissions(&dir).map_err(super::submit::unusable)?;

@@ -33,6 +33,8 @@ pub struct ExecutorSettings {
     pub load_timeout: Duration,
     /// The experiment may take this long.
     pub experiment_timeout: Option<Duration>,
+    /// What it has taken of it already.
+    pub spent: Duration,
     /// The number of a worker that has this model loaded already.
     pub warm_worker: Option<u64>,
     /// Number for the next worker process; larger than any before.
@@ -238,6 +240,10 @@ impl Executor {
                 }
             }
             Input::Tick(now) => self.tick(now),
+            Input::Stop { failure } => {
+                self.abandon_batch();
+                self.end(Ending::StopStudy(failure));
+            }
             Input::Cancel => {
                 self.abandon_batch();
                 self.end(Ending::Interrupted);
@@ -420,7 +426,7 @@ impl Executor {
     fn tick(&mut self, now: Duration) {
         self.now = self.now.max(now);
         if let Some(limit) = self.settings.experiment_timeout
-            && self.now >= limit
+            && self.now.saturating_add(self.settings.spent) >= limit
         {
             let message = format!(
                 "experiment_timeout: not done after {} s",

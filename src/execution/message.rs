@@ -74,6 +74,12 @@ pub enum Input {
         /// Why.
         failure: Failure,
     },
+    /// Something else can not be kept any more: nothing further is to be
+    /// begun, and what was answered is to be kept.
+    Stop {
+        /// Why.
+        failure: Failure,
+    },
     /// Time since the executor started. Comes several times a second.
     Tick(Duration),
     /// The user, or a signal, asks to stop.

@@ -103,17 +103,13 @@ pub(super) fn publish_resumable<T>(
         .write(true)
         .open(&lock_path)
         .map_err(io_error(&lock_path))?;
-    let mut said = false;
     loop {
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => break,
             Err(rustix::io::Errno::WOULDBLOCK) => {}
             Err(errno) => return Err(io_error(&lock_path)(errno.into())),
         }
-        if !said {
-            said = true;
-            report(tell, BuildProgress::Waiting)?;
-        }
+        report(tell, BuildProgress::Waiting)?;
         thread::sleep(PATIENCE);
     }
     let place = cache_dir.join(name);

@@ -1,6 +1,6 @@
 use super::{
     batches, dialogue,
-    generation::{Asked, Generated, Generation, HEARTBEAT, Round, failure_of},
+    generation::{Asked, Generated, Generation, Round, failure_of},
     judge::Judge,
     lane::lock,
     lessons::Lessons,
@@ -56,6 +56,8 @@ pub struct ExperimentRun<'r, 'q> {
     pub signals: &'r SignalState,
     pub ears: &'r mut Ears<'q>,
     pub environment: &'r Value,
+    /// Seconds that earlier attempts took, once they are known.
+    pub worked_before: f64,
     /// The identity of the index, once it is open.
     pub index: Option<String>,
     /// The study's judge, where it has one.
@@ -116,7 +118,11 @@ impl ExperimentRun<'_, '_> {
             Err(Stop::Artifact(error)) => self.artifact_failed(&error),
             Err(Stop::Interrupted) => {
                 state.interrupted = true;
-                match self.dir.write_state(&state) {
+                match self
+                    .lease
+                    .check()
+                    .and_then(|()| self.dir.write_state(&state))
+                {
                     Ok(()) => Verdict::Interrupted(self.report(&state, None, start)),
                     Err(error) => self.artifact_failed(&error),
                 }
@@ -171,6 +177,7 @@ impl ExperimentRun<'_, '_> {
         );
         state.metrics_requested = requested;
         self.dir.unseal()?;
+        self.worked_before = self.worked();
         self.write_metadata(None, &Map::new())?;
         self.dir.write_state(&state)?;
         Ok(state)
@@ -180,7 +187,6 @@ impl ExperimentRun<'_, '_> {
         if let Some(reason) = self.unavailable {
             return Err(Failure::new(FailureClass::Permanent, reason).into());
         }
-        self.model()?;
         let questions = self.questions(state)?;
         let contents = self.dir.records()?;
         for damaged in &contents.damaged {
@@ -191,6 +197,10 @@ impl ExperimentRun<'_, '_> {
             .iter()
             .filter(|question| !best.get(&question.idx).is_some_and(Prediction::is_answered))
             .collect();
+        // Scores need no model.
+        if !outstanding.is_empty() {
+            self.model()?;
+        }
         self.ears.hear(&Event::ExperimentStarted {
             experiment: self.spec.name.clone(),
             total: questions.len(),
@@ -226,6 +236,20 @@ impl ExperimentRun<'_, '_> {
         }
         self.enter(state, Phase::Generated)?;
         self.score(state, &questions, &mut best, start)
+    }
+
+    /// Seconds of all attempts so far: those up to the last results, or what
+    /// was generated since, if that is more.
+    fn worked(&self) -> f64 {
+        let results = self.dir.results().ok().flatten();
+        let metadata = self.dir.metadata().ok().flatten();
+        let generated = metadata
+            .and_then(|metadata| metadata.counts.get("generation_ms")?.as_f64())
+            .unwrap_or(0.0)
+            / 1e3;
+        results
+            .map_or(0.0, |results| results.duration_seconds)
+            .max(generated)
     }
 
     /// What the end of generation means; `None`: every question is answered.
@@ -270,7 +294,6 @@ impl ExperimentRun<'_, '_> {
     /// The model's files, before anything is done for it.
     fn model(&mut self) -> Result<(), Stop> {
         let (lease, ears) = (&mut self.lease, &mut *self.ears);
-        let mut beaten = Instant::now();
         let mut said = String::new();
         self.resources
             .model(&self.spec.model, &mut |progress| {
@@ -287,10 +310,7 @@ impl ExperimentRun<'_, '_> {
                 }
                 // A long download is no reason for others to think us dead.
                 // A lease that is lost all the same is seen at the next write.
-                if beaten.elapsed() >= HEARTBEAT {
-                    beaten = Instant::now();
-                    let _ = lease.beat();
-                }
+                let _ = lease.keep_alive();
             })
             .map(|base| self.supervisor.base = base)
             .map_err(|why| Stop::Fail(Failure::new(FailureClass::Permanent, why)))
@@ -300,7 +320,6 @@ impl ExperimentRun<'_, '_> {
     /// with what was asked before.
     fn questions(&mut self, state: &State) -> Result<Vec<Question>, Stop> {
         let (lease, ears) = (&mut self.lease, &mut *self.ears);
-        let mut beaten = Instant::now();
         let dataset = self
             .resources
             .fetch_dataset(
@@ -315,10 +334,7 @@ impl ExperimentRun<'_, '_> {
                             progress.total / 1_000_000
                         ));
                     }
-                    if beaten.elapsed() >= HEARTBEAT {
-                        beaten = Instant::now();
-                        let _ = lease.beat();
-                    }
+                    let _ = lease.keep_alive();
                 },
             )
             .map_err(|why| Failure::new(FailureClass::Permanent, why))?;
@@ -356,16 +372,12 @@ impl ExperimentRun<'_, '_> {
     /// were found before the first experiment began.
     pub(super) fn rank(&mut self, queries: &[Query<'_>]) -> Result<(), Stop> {
         let (lease, ears, signals) = (&mut self.lease, &mut *self.ears, self.signals);
-        let mut beaten = Instant::now();
         let mut remark = |remark: Option<&str>| {
             if let Some(remark) = remark {
                 ears.remark(remark);
             }
             // As in `model`: a long search is no reason to be thought dead.
-            if beaten.elapsed() >= HEARTBEAT {
-                beaten = Instant::now();
-                let _ = lease.beat();
-            }
+            let _ = lease.keep_alive();
             match signals.is_stopping() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
@@ -458,9 +470,8 @@ impl ExperimentRun<'_, '_> {
         let generated = Generation {
             spec: self.spec,
             settings: self.settings,
-            timeout: self
-                .timeout
-                .map(|timeout| timeout.saturating_sub(start.elapsed())),
+            timeout: self.timeout,
+            spent: start.elapsed(),
             dir: &self.dir,
             lease: &mut self.lease,
             journal,

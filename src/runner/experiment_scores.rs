@@ -7,7 +7,7 @@ use super::{
     scoring::Scorer,
 };
 use crate::{
-    artifacts::{Results, State},
+    artifacts::{ArtifactError, Results, State},
     domain::{Phase, Prediction, Question, ScoringModel},
     metrics,
 };
@@ -48,15 +48,12 @@ impl ExperimentRun<'_, '_> {
         self.count(state, questions, best);
         self.lease.check()?;
         self.render(questions, best, &evaluation.aggregate)?;
-        let results = self.dir.results().ok().flatten();
-        let duration =
-            results.map_or(0.0, |results| results.duration_seconds) + start.elapsed().as_secs_f64();
         self.dir.write_results(&Results::new(
             &self.spec.name,
             &self.dir.path,
             evaluation.aggregate,
             state.predictions_complete,
-            duration,
+            self.worked_before + start.elapsed().as_secs_f64(),
             about(self.spec),
         ))?;
         // What was added, and can not be computed for the answers of today, is
@@ -126,7 +123,7 @@ impl ExperimentRun<'_, '_> {
         predictions: &[Prediction],
     ) -> Result<metrics::Evaluation, Stop> {
         let (lease, signals) = (&mut self.lease, self.signals);
-        let mut stopped = false;
+        let (mut stopped, mut lost) = (false, None);
         let scored = Scorer {
             shelf: self.shelf,
             resources: self.resources,
@@ -139,14 +136,18 @@ impl ExperimentRun<'_, '_> {
             questions,
             predictions,
             &mut || {
-                // A judge may take long; a lease that is lost all the same is
-                // seen at the next write.
-                let _ = lease.beat();
+                // A judge may take long, and costs.
+                if let Err(error @ ArtifactError::LeaseLost { .. }) = lease.keep_alive() {
+                    lost = Some(error);
+                }
                 stopped = signals.received().is_some();
-                !stopped
+                !stopped && lost.is_none()
             },
         );
         lock(self.shelf).release_models();
+        if let Some(error) = lost {
+            return Err(error.into());
+        }
         if stopped {
             return Err(Stop::Interrupted);
         }

@@ -29,8 +29,8 @@ use std::{
 /// Time tells the executor about hangs and limits this often.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The owner gives a sign of life this often.
-pub const HEARTBEAT: Duration = Duration::from_secs(10);
+/// More than this can not have passed for the worker between two looks.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// `predictions.json` is rendered at most this often while running.
 const CHECKPOINT: Duration = Duration::from_secs(15);
@@ -97,6 +97,8 @@ pub struct Generation<'a, 'q> {
     pub spec: &'a ExperimentSpec,
     pub settings: &'a RunSettings,
     pub timeout: Option<Duration>,
+    /// Time that the experiment has taken already.
+    pub spent: Duration,
     pub dir: &'a ExperimentDir,
     pub lease: &'a mut Lease,
     pub journal: &'a mut Journal,
@@ -129,12 +131,14 @@ pub struct Generated {
 struct Loop<'g, 'a, 'q> {
     generation: &'g mut Generation<'a, 'q>,
     executor: Executor,
-    start: Instant,
+    began: Instant,
+    /// Time that the executor knows of.
+    clock: Duration,
+    looked: Instant,
     effects: VecDeque<Effect>,
     inputs: VecDeque<Input>,
     dispatched: (u64, Instant),
     load_started: Instant,
-    last_beat: Instant,
     last_checkpoint: Instant,
     dirty: bool,
     /// Written, and not yet known to be on disk.
@@ -172,6 +176,7 @@ impl Generation<'_, '_> {
             batch_timeout: seconds(self.settings.batch_timeout_s),
             load_timeout: seconds(self.settings.load_timeout_s),
             experiment_timeout: self.timeout,
+            spent: self.spent,
             // An automatic size is asked of a worker before it gets work, so
             // a warm one is announced like a fresh one.
             warm_worker: warm_worker.filter(|_| !auto),
@@ -194,15 +199,17 @@ impl Generation<'_, '_> {
             BatchPolicy::new(ceiling, self.learned),
             self.round.asked.keys().copied().collect::<Vec<_>>(),
         );
+        let known = self.learned;
         let now = Instant::now();
         let mut run = Loop {
             executor,
-            start: now,
+            began: now,
+            clock: Duration::ZERO,
+            looked: now,
             effects: VecDeque::new(),
             inputs: VecDeque::new(),
             dispatched: (0, now),
             load_started: now,
-            last_beat: now,
             last_checkpoint: now,
             dirty: false,
             replies: Vec::new(),
@@ -218,7 +225,11 @@ impl Generation<'_, '_> {
         let counts = run.counts();
         let mut generated = Generated {
             outcome,
-            learned: run.executor.policy().learned(),
+            learned: match run.executor.policy().learned() {
+                // A ceiling below the lesson has not disproved it.
+                None if known.is_some_and(|known| known >= ceiling) => known,
+                learned => learned,
+            },
             failed_batch: run.failed_batch,
             taken_over: run.taken_over.take(),
             counts,
@@ -277,21 +288,22 @@ impl Loop<'_, '_, '_> {
 
     fn pass_time(&mut self) {
         let now = Instant::now();
-        self.inputs.push_back(Input::Tick(now - self.start));
-        if now - self.last_beat >= HEARTBEAT {
-            self.last_beat = now;
-            match self.generation.lease.beat() {
-                Err(error @ ArtifactError::LeaseLost { .. }) => {
-                    // Somebody thought this run dead. What it would still
-                    // write, the new owner writes: stop at once.
-                    self.taken_over = Some(error);
-                    self.inputs.push_back(Input::Cancel);
-                }
-                Err(error) => self.inputs.push_back(Input::PersistFailed {
-                    failure: failure_of(&error),
-                }),
-                Ok(()) => {}
+        // While this loop itself stood still (a slow disk, a reader that does
+        // not read, Ctrl-Z) nobody's silence counted.
+        self.clock += (now - self.looked).min(LONGEST_LOOK);
+        self.looked = now;
+        self.inputs.push_back(Input::Tick(self.clock));
+        match self.generation.lease.keep_alive() {
+            Err(error @ ArtifactError::LeaseLost { .. }) => {
+                // Somebody thought this run dead. What it would still write,
+                // the new owner writes: stop at once.
+                self.taken_over = Some(error);
+                self.inputs.push_back(Input::Cancel);
             }
+            Err(error) => self.inputs.push_back(Input::Stop {
+                failure: failure_of(&error),
+            }),
+            Ok(()) => {}
         }
         if self.dirty
             && self.generation.settings.save_intermediate
@@ -308,7 +320,7 @@ impl Loop<'_, '_, '_> {
             );
             if let Err(error) = written {
                 let failure = failure_of(&error);
-                self.inputs.push_back(Input::PersistFailed { failure });
+                self.inputs.push_back(Input::Stop { failure });
             }
         }
     }
@@ -638,19 +650,17 @@ impl Loop<'_, '_, '_> {
         let mut counts = self.batches.to_counts();
         counts.insert("tokens_in".to_owned(), self.tokens.0.into());
         counts.insert("tokens_out".to_owned(), self.tokens.1.into());
+        counts.insert(
+            "generation_ms".to_owned(),
+            millis(self.began.elapsed()).into(),
+        );
         counts
     }
 }
 
 /// An artifact's error as a failure of the run.
 pub fn failure_of(error: &ArtifactError) -> Failure {
-    // Whatever keeps an answer from being kept stops the study: going on
-    // would only compute what is lost.
-    let class = match error {
-        ArtifactError::LeaseLost { .. } => FailureClass::Permanent,
-        _ => FailureClass::Environment,
-    };
-    let failure = Failure::new(class, error.to_string());
+    let failure = Failure::new(error.class(), error.to_string());
     match error.advice() {
         Some(advice) => failure.with_detail(advice),
         None => failure,

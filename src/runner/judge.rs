@@ -137,7 +137,7 @@ impl Asking<'_> {
             let now = outstanding.len().min(batch.max(1));
             let requests: Vec<_> = outstanding.drain(..now).collect();
             let before = self.verdicts.len();
-            let Err(failure) = self.batch(&requests) else {
+            let Err(failure) = self.batch(&requests, go_on) else {
                 fruitless = 0;
                 continue;
             };
@@ -164,7 +164,11 @@ impl Asking<'_> {
         self.verdicts.extend(failed);
     }
 
-    fn batch(&mut self, requests: &[GenerationRequest]) -> Result<(), Failure> {
+    fn batch(
+        &mut self,
+        requests: &[GenerationRequest],
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Failure> {
         let by_idx: BTreeMap<usize, &GenerationRequest> = requests
             .iter()
             .map(|request| (request.idx, request))
@@ -174,6 +178,9 @@ impl Asking<'_> {
             .client
             .generate(requests, self.settings, &mut |event| match event {
                 GenerationEvent::Done { idx, generated } => {
+                    // It is asked whether to go on before the next batch;
+                    // meanwhile whoever asks is told that work goes on.
+                    go_on();
                     let verdict = self.judgment.score(&generated.text);
                     // A reply that is no verdict may be one the next time.
                     if let (Ok(_), Some(request)) = (&verdict, by_idx.get(&idx))

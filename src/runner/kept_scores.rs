@@ -39,10 +39,8 @@ impl KeptScores {
             Err(error) => return Err(error),
         };
         let mut aggregate = std::mem::take(&mut file.aggregate_metrics);
-        if let Ok(Some(results)) = dir.results() {
-            aggregate.extend(results.metrics);
-        }
         let scored = file.best();
+        aggregate.extend(results_of(dir, &scored));
         let is_as_scored = |(idx, now): (&usize, &Prediction)| {
             scored
                 .get(idx)
@@ -84,5 +82,18 @@ impl KeptScores {
                 aggregate.insert(key, value.clone());
             }
         }
+    }
+}
+
+/// The aggregates of `results.json`, where they are of these records: a kill
+/// between the two files leaves those of fewer.
+pub fn results_of(
+    dir: &ExperimentDir,
+    records: &BTreeMap<usize, Prediction>,
+) -> Map<String, Value> {
+    let answered = records.values().filter(|one| one.is_answered()).count();
+    match dir.results() {
+        Ok(Some(results)) if results.num_examples == answered => results.metrics,
+        _ => Map::new(),
     }
 }

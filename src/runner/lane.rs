@@ -110,6 +110,13 @@ impl<'s, 'a> Lane<'s, 'a> {
         let result = catch_unwind(AssertUnwindSafe(|| self.claimed(spec, may_wait)));
         let verdict = match result {
             Ok(Ok(verdict)) => verdict,
+            // What is wrong with one directory costs its experiment.
+            Ok(Err(error)) if error.class() != FailureClass::Environment => {
+                let mut report = self.blank(spec);
+                report.phase = Phase::Failed;
+                report.failure = Some(failure_of(&error));
+                Some(Verdict::Next(report))
+            }
             Ok(Err(error)) => Some(Verdict::StopStudy(failure_of(&error))),
             Err(_) => {
                 lock(&self.shared.report).bug = true;
@@ -300,6 +307,7 @@ impl<'s, 'a> Lane<'s, 'a> {
             signals: &self.signals,
             ears: &mut self.ears,
             environment: &self.environment,
+            worked_before: 0.0,
             index: None,
             judge: self.judge.as_mut(),
             models: &self.shared.study.scoring,

@@ -22,6 +22,13 @@ impl Lessons {
         json!(self.0)
     }
 
+    /// Takes over what others know of their models and devices.
+    pub fn learn_from(&mut self, others: &Self) {
+        let others = others.0.iter();
+        self.0
+            .extend(others.map(|(key, sizes)| (key.clone(), sizes.clone())));
+    }
+
     /// The size that fitted before. `longest` is the length of the longest
     /// prompt in characters. What did not fit with shorter prompts does not
     /// fit with longer ones, so their lessons count too.

@@ -69,6 +69,5 @@ pub use retrieval::Shelf;
 pub use schedule::{Cell, Schedule, Seen, Turn};
 pub use scoring::Scorer;
 pub use study_run::{RunError, StudyRun};
-pub use tables::render_tables;
 pub use verification::{Finding, Verification, verify};
 pub use withholding::{why_not_here, withhold_metrics};

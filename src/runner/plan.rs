@@ -216,8 +216,20 @@ pub(super) fn look(
         return Ok((action, answered));
     }
     if let Some(reason) = unavailable {
-        let reason = reason.clone();
-        return Ok((Action::Unavailable { reason }, answered));
+        // What another program completed is complete all the same.
+        let action = match &state {
+            Some(state)
+                if state.phase == Phase::Complete
+                    && !redo
+                    && holds_what_it_claims(&experiment, state)? =>
+            {
+                Action::Complete
+            }
+            _ => Action::Unavailable {
+                reason: reason.clone(),
+            },
+        };
+        return Ok((action, answered));
     }
     let Some(state) = state else {
         return Ok((Action::Resume, answered));

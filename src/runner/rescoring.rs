@@ -1,14 +1,19 @@
-use super::{experiment::about, kept_scores::BESIDE_A_MEAN, scoring::Scorer, tables::table_row};
+use super::{
+    experiment::about,
+    kept_scores::{BESIDE_A_MEAN, results_of},
+    scoring::Scorer,
+    tables::render_tables,
+};
 use crate::{
     artifacts::{
         ArtifactError, Claim, Durability, ExperimentDir, Lease, LeaseOptions, Results, State,
-        StudyDir, Tables,
+        StudyDir,
     },
     domain::{ExperimentSpec, Failure, Phase, Prediction, Question},
     metrics::Evaluation,
 };
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 /// What became of an experiment whose answers were to be scored again.
 #[derive(Debug)]
@@ -118,20 +123,24 @@ impl Rescoring<'_> {
             .filter_map(|question| best.get(&question.idx))
             .cloned()
             .collect();
-        let (lease, mut stopped) = (&mut self.lease, false);
+        let (lease, mut stopped, mut lost) = (&mut self.lease, false, None);
         let evaluation = scorer.score(
             spec.as_ref(),
             self.metric_names,
             &questions,
             &predictions,
-            // A judge may take long: we are alive. A lease that is lost all
-            // the same is seen at the next write.
+            // A judge may take long, and costs.
             &mut || {
-                let _ = lease.beat();
+                if let Err(error @ ArtifactError::LeaseLost { .. }) = lease.keep_alive() {
+                    lost = Some(error);
+                }
                 stopped |= !go_on();
-                !stopped
+                !stopped && lost.is_none()
             },
         );
+        if let Some(error) = lost {
+            return Err(error.into());
+        }
         if stopped {
             self.lease.release()?;
             return Ok(Rescored::Interrupted);
@@ -186,9 +195,7 @@ impl Rescoring<'_> {
                 }
             }
         }
-        if let Ok(Some(results)) = self.dir.results() {
-            aggregate.extend(results.metrics);
-        }
+        aggregate.extend(results_of(self.dir, &best));
         Ok((best, aggregate))
     }
 
@@ -308,8 +315,7 @@ impl Rescoring<'_> {
     }
 }
 
-/// Writes the tables of a study anew. `specs` are those of its grid, in
-/// order; what else has a directory follows, told by its own files.
+/// Writes the tables of a study anew, as [`render_tables`].
 ///
 /// # Errors
 /// When the directory can not be listed, or a table not be written.
@@ -318,36 +324,6 @@ pub fn rewrite_tables(
     study: &str,
     specs: &[ExperimentSpec],
 ) -> Result<(), ArtifactError> {
-    let of_grid: HashMap<&str, &ExperimentSpec> = specs
-        .iter()
-        .map(|spec| (spec.name.as_str(), spec))
-        .collect();
-    let others = dir.experiments()?;
-    let others = others
-        .iter()
-        .map(String::as_str)
-        .filter(|name| !of_grid.contains_key(name));
-    let names: Vec<&str> = specs
-        .iter()
-        .map(|spec| spec.name.as_str())
-        .chain(others)
-        .collect();
-    let rows = names.into_iter().filter_map(|name| {
-        let experiment = dir.experiment(name);
-        let about = match of_grid.get(name) {
-            Some(spec) => about(spec),
-            None => experiment
-                .results()
-                .ok()
-                .flatten()
-                .map(|results| results.metadata)
-                .unwrap_or_default(),
-        };
-        table_row(&experiment, &about, None)
-    });
-    let mut tables = Tables::new(study);
-    rows.for_each(|row| tables.add(row));
-    dir.unseal()?;
-    dir.write_tables(&tables)?;
+    render_tables(dir, study, specs, &[])?;
     dir.seal()
 }

@@ -14,7 +14,7 @@ use super::{
     tables,
 };
 use crate::{
-    artifacts::{ArtifactError, StudyDir, now},
+    artifacts::{ArtifactError, LeaseOptions, Liveness, Sealed, StudyDir, now},
     domain::{Event, ExperimentSpec, FailureClass, Phase},
     hub::FetchProgress,
     index::Query,
@@ -295,6 +295,11 @@ impl Shared<'_> {
     fn next_of_search(&self) -> Option<usize> {
         let search = self.study.search.as_ref()?;
         let mut tried = lock(&self.tried);
+        // Others may search beside this run.
+        tried.extend((0..self.experiments.len()).filter(|&cell| {
+            let name = &self.experiments[cell].name;
+            search.cells.contains(name) && self.dir.experiment(name).exists()
+        }));
         let names: BTreeSet<&str> = tried
             .iter()
             .map(|&cell| self.experiments[cell].name.as_str())
@@ -411,8 +416,13 @@ impl Shared<'_> {
     fn summarise(&self) {
         let reports = lock(&self.report).experiments.clone();
         let lessons = lock(&self.lessons).clone();
-        let written = tables::render_tables(self.study, self.dir, &reports)
-            .and_then(|()| tables::update_manifest(self.dir, &lessons, self.resources));
+        let written = tables::render_tables(
+            self.dir,
+            &self.study.name,
+            &self.study.experiments,
+            &reports,
+        )
+        .and_then(|()| tables::update_manifest(self.dir, &lessons, self.resources));
         if let Err(error) = written {
             self.audience
                 .remark(&format!("the study's tables: {error}"));
@@ -439,10 +449,7 @@ impl Shared<'_> {
         if let Err(error) = tables::complete_manifest(self.study, self.dir) {
             self.audience.remark(&error.to_string());
         }
-        let report = self
-            .report
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let report = std::mem::take(&mut *lock(&self.report));
         self.audience.hear(&Event::StudyFinished {
             study: self.study.name.clone(),
             complete: report.complete(),
@@ -450,10 +457,29 @@ impl Shared<'_> {
             left: report.left(),
             seconds: report.seconds,
         });
-        if let Err(error) = self.dir.seal() {
+        if let Err(error) = self.seal() {
             self.audience.remark(&error.to_string());
         }
         report
+    }
+
+    /// Seals the study's files, unless another run goes on: that one does.
+    fn seal(&self) -> Result<(), ArtifactError> {
+        for spec in self.experiments {
+            let owner = self
+                .dir
+                .experiment(&spec.name)
+                .owner(&LeaseOptions::default())?;
+            if matches!(owner, Some((_, Liveness::Alive))) {
+                return Ok(());
+            }
+        }
+        self.dir.seal()?;
+        // It may have ended at the same time, and written after this one read.
+        match self.dir.check_seal()? {
+            Sealed::Yes { tampered, .. } if !tampered.is_empty() => self.dir.unseal(),
+            _ => Ok(()),
+        }
     }
 }
 

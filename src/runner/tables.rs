@@ -3,10 +3,11 @@ use super::{
 };
 use crate::{
     artifacts::{ExperimentDir, Result, StudyDir, TableRow, Tables},
+    domain::ExperimentSpec,
     study::Study,
 };
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What the tables say of an experiment: what its directory tells, or else the
 /// run's report of it; `None` for one that has not begun. `about` says what it
@@ -46,26 +47,40 @@ fn text(value: &Value) -> String {
 }
 
 /// Renders what is derived from all experiments of a study: its summary and
-/// its table of results. `reports`: what this run knows beyond the files.
+/// its table of results. `specs` are those of its grid, in order; what else has
+/// a directory follows, told by its own files: others may have been done
+/// before, or are being done beside this run. `reports`: what this run knows
+/// beyond the files.
 ///
 /// # Errors
-/// When they can not be written.
-pub fn render_tables(study: &Study, dir: &StudyDir, reports: &[ExperimentReport]) -> Result<()> {
+/// When the directory can not be listed, or a table not be written.
+pub fn render_tables(
+    dir: &StudyDir,
+    study: &str,
+    specs: &[ExperimentSpec],
+    reports: &[ExperimentReport],
+) -> Result<()> {
     let seen: HashMap<&str, &ExperimentReport> = reports
         .iter()
         .map(|report| (report.name.as_str(), report))
         .collect();
-    let mut tables = Tables::new(&study.name);
-    // All experiments of the study, not only those of this run: others may
-    // have been done before, or are being done beside it.
-    study
-        .experiments
-        .iter()
-        .filter_map(|spec| {
-            let report = seen.get(spec.name.as_str()).copied();
-            table_row(&dir.experiment(&spec.name), &about(spec), report)
-        })
-        .for_each(|row| tables.add(row));
+    let mut tables = Tables::new(study);
+    for spec in specs {
+        let report = seen.get(spec.name.as_str()).copied();
+        let row = table_row(&dir.experiment(&spec.name), &about(spec), report);
+        row.into_iter().for_each(|row| tables.add(row));
+    }
+    let of_grid: HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    for name in dir.experiments()? {
+        if of_grid.contains(name.as_str()) {
+            continue;
+        }
+        let experiment = dir.experiment(&name);
+        let results = experiment.results().ok().flatten();
+        let about = results.map(|results| results.metadata).unwrap_or_default();
+        let row = table_row(&experiment, &about, None);
+        row.into_iter().for_each(|row| tables.add(row));
+    }
     dir.write_tables(&tables)
 }
 
@@ -90,7 +105,10 @@ pub fn update_manifest(dir: &StudyDir, lessons: &Lessons, resources: &Resources)
         Ok(Some(Value::Object(manifest))) => manifest,
         _ => Map::new(),
     };
-    manifest.insert("batch_sizes".to_owned(), lessons.to_value());
+    // Another run may have learned beside this one.
+    let mut known = Lessons::from_value(manifest.get("batch_sizes"));
+    known.learn_from(lessons);
+    manifest.insert("batch_sizes".to_owned(), known.to_value());
     resources.record(&mut manifest);
     dir.write_manifest(&Value::Object(manifest))
 }

@@ -49,6 +49,7 @@ pub fn settings(total: usize) -> ExecutorSettings {
         batch_timeout: Duration::from_secs(60),
         load_timeout: Duration::from_secs(600),
         experiment_timeout: None,
+        spent: Duration::ZERO,
         warm_worker: None,
         next_worker: 1,
         next_epoch: 1,
