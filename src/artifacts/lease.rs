@@ -24,6 +24,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+/// What every study's directory has once a run began in it.
+const MANIFEST: &str = "manifest.json";
+
 /// An owner gives a sign of life this often.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -208,6 +211,12 @@ impl Lease {
     pub fn check(&self) -> Result<()> {
         if self.still_mine()? {
             return Ok(());
+        }
+        // Nobody took it over where nothing is left of the whole study.
+        let study = self.directory.parent();
+        if !self.directory.exists() && study.is_none_or(|study| !study.join(MANIFEST).exists()) {
+            let gone = io::Error::from(io::ErrorKind::NotFound);
+            return Err(ArtifactError::io("looking at", &self.directory, gone));
         }
         Err(ArtifactError::LeaseLost {
             path: self.directory.clone(),

@@ -147,6 +147,19 @@ impl StudyDir {
         lenient::value(&self.path.join("manifest.json"))
     }
 
+    /// Whether the study's directory still is what it was when its run began,
+    /// so that nothing is made anew in the place of what somebody removed.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn still_there(&self) -> Result<()> {
+        let path = self.path.join("manifest.json");
+        match fs::symlink_metadata(&path) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(ArtifactError::io("looking at", &path, source)),
+        }
+    }
+
     /// Opens `events.jsonl` for appending.
     ///
     /// # Errors

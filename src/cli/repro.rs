@@ -99,6 +99,12 @@ pub fn run(args: &ReproArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
         }
     }
     let aside = args.output.clone().unwrap_or_else(|| aside(study, &name));
+    if StudyDir::at(&aside).experiment(&name).exists() {
+        return Err(CliError::usage(anyhow!(
+            "--output {}: there is an experiment {name} already; name a directory for the second run",
+            aside.display()
+        )));
+    }
     file.study.output_dir = aside.display().to_string();
     let status = run::execute(&mut file, &[spec], &args.how, false, true)?;
     if args.how.dry_run {

@@ -236,6 +236,9 @@ pub fn execute(
     refuse_changed(&planned)?;
     let devices = lanes(how)?;
 
+    if keep_yaml {
+        refuse_foreign(output, file)?;
+    }
     let dir = StudyDir::create(output).map_err(artifact)?;
     if keep_yaml {
         dir.write_study(&file.text).map_err(artifact)?;
@@ -302,8 +305,41 @@ pub fn refuse_changed(plan: &Plan) -> Result<(), CliError> {
     Err(CliError::usage(anyhow!(
         "the output directory holds other experiments under the same names:\n  {}\n\
          nothing was run; give the study another name or output_dir, or start these over with \
-         --force (the old directories are moved aside)",
+         --force --filter NAME (the old directories are moved aside)",
         lines.join("\n  ")
+    )))
+}
+
+/// A directory belongs to one study: neither another one's files nor a
+/// `study.yaml` that somebody wrote there by hand is replaced.
+pub fn refuse_foreign(output: &Path, file: &StudyFile) -> Result<(), CliError> {
+    let dir = StudyDir::at(output);
+    let path = output.join("study.yaml");
+    let name = &file.study.name;
+    let there = match dir.read_manifest() {
+        Ok(Some(manifest)) => manifest["study"].as_str().map(str::to_owned),
+        _ => None,
+    };
+    let text = std::fs::read_to_string(&path).ok();
+    let of_text = |text: &str| -> Option<String> {
+        let value: Value = serde_yaml::from_str(text).ok()?;
+        value["name"].as_str().map(str::to_owned)
+    };
+    let there = match (there, &text) {
+        (Some(there), _) => there,
+        (None, None) if !path.exists() => return Ok(()),
+        (None, Some(text)) if *text == file.text => return Ok(()),
+        (None, text) => text.as_deref().and_then(of_text).unwrap_or_default(),
+    };
+    if there == *name {
+        return Ok(());
+    }
+    let holds = match there.is_empty() {
+        true => format!("{} is no study that was run there", path.display()),
+        false => format!("{} holds the study {there:?}", output.display()),
+    };
+    Err(CliError::usage(anyhow!(
+        "{holds}, and this one is {name:?}: give it an output_dir of its own, or --output DIR"
     )))
 }
 

@@ -172,6 +172,9 @@ pub fn run(args: &SubmitArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
         return Ok(ExitStatus::OK);
     }
 
+    if !args.study.is_dir() || args.output.is_some() {
+        run::refuse_foreign(&root, &file)?;
+    }
     StudyDir::create(&root).map_err(artifact)?;
     if !args.study.is_dir() || args.output.is_some() {
         dir.write_study(&file.text).map_err(artifact)?;

@@ -1,5 +1,5 @@
 use super::{
-    batches, dialogue,
+    batches, dialogue, drift,
     generation::{Asked, Generated, Generation, Round, failure_of},
     judge::Judge,
     lane::lock,
@@ -56,6 +56,8 @@ pub struct ExperimentRun<'r, 'q> {
     pub signals: &'r SignalState,
     pub ears: &'r mut Ears<'q>,
     pub environment: &'r Value,
+    /// What the answers that are there were made with; `None` without any.
+    pub made_with: Option<Metadata>,
     /// Seconds that earlier attempts took, once they are known.
     pub worked_before: f64,
     /// The identity of the index, once it is open.
@@ -201,6 +203,10 @@ impl ExperimentRun<'_, '_> {
         if !outstanding.is_empty() {
             self.model()?;
         }
+        self.made_with = match outstanding.len() < questions.len() {
+            true => self.dir.metadata().ok().flatten(),
+            false => None,
+        };
         self.ears.hear(&Event::ExperimentStarted {
             experiment: self.spec.name.clone(),
             total: questions.len(),
@@ -404,7 +410,13 @@ impl ExperimentRun<'_, '_> {
         if signals.is_stopping() {
             return Err(Stop::Interrupted);
         }
-        ranked.map_err(Stop::from)
+        ranked?;
+        if let (Some(then), Some(now)) = (&self.made_with, &self.index)
+            && let Some(failure) = drift::of_index(&then.index, now)
+        {
+            return Err(failure.into());
+        }
+        Ok(())
     }
 
     /// The passages for a query that was ranked.
@@ -472,6 +484,7 @@ impl ExperimentRun<'_, '_> {
             settings: self.settings,
             timeout: self.timeout,
             spent: start.elapsed(),
+            made_with: self.made_with.as_ref(),
             dir: &self.dir,
             lease: &mut self.lease,
             journal,

@@ -1,6 +1,7 @@
 use super::{
     batches::Batches,
     dialogue::{self, Trace},
+    drift,
     listener::Ears,
     message::Message,
     supervisor::Supervisor,
@@ -8,7 +9,7 @@ use super::{
 use crate::{
     agents::Role,
     artifacts::{
-        ArtifactError, Durability, ExperimentDir, Journal, Lease, StepJournal, StepRecord,
+        ArtifactError, Durability, ExperimentDir, Journal, Lease, Metadata, StepJournal, StepRecord,
     },
     domain::{
         BatchSize, Event, ExperimentSpec, Failure, FailureClass, GenerationRequest,
@@ -99,6 +100,8 @@ pub struct Generation<'a, 'q> {
     pub timeout: Option<Duration>,
     /// Time that the experiment has taken already.
     pub spent: Duration,
+    /// What the answers that are there were made with.
+    pub made_with: Option<&'a Metadata>,
     pub dir: &'a ExperimentDir,
     pub lease: &'a mut Lease,
     pub journal: &'a mut Journal,
@@ -146,6 +149,8 @@ struct Loop<'g, 'a, 'q> {
     predictions: Vec<Prediction>,
     auto: bool,
     failed_batch: Option<usize>,
+    /// The model that was loaded is not the one of the answers that are there.
+    is_another_model: bool,
     taken_over: Option<ArtifactError>,
     batches: Batches,
     tokens: (u64, u64),
@@ -166,7 +171,13 @@ impl Generation<'_, '_> {
             BatchSize::Auto => AUTO_CEILING,
         };
         let log = self.dir.experiment_log();
-        let warm_worker = self.supervisor.warm_worker(self.spec, &log);
+        let mut warm_worker = self.supervisor.warm_worker(self.spec, &log);
+        if let (Some(then), Some(now)) = (self.made_with, self.supervisor.description())
+            && drift::of_model(&then.model, &now).is_some()
+        {
+            // Loaded anew it is what its files are now.
+            warm_worker = None;
+        }
         let settings = ExecutorSettings {
             experiment: self.spec.name.clone(),
             total: self.questions.len(),
@@ -216,6 +227,7 @@ impl Generation<'_, '_> {
             predictions: Vec::new(),
             auto,
             failed_batch: None,
+            is_another_model: false,
             taken_over: None,
             batches: Batches::default(),
             tokens: (0, 0),
@@ -235,9 +247,11 @@ impl Generation<'_, '_> {
             counts,
             model: None,
         };
+        let is_another_model = run.is_another_model;
         let next_epoch = run.executor.next_epoch();
         self.supervisor.next_epoch = next_epoch;
-        generated.model = self.supervisor.description();
+        // What stands in metadata.json is what the answers were made with.
+        generated.model = self.supervisor.description().filter(|_| !is_another_model);
         if !generated.outcome.worker_reusable {
             self.supervisor.kill_worker();
         }
@@ -591,6 +605,12 @@ impl Loop<'_, '_, '_> {
                 generation
                     .supervisor
                     .loaded(generation.spec, &description, seconds);
+                if let Some(then) = generation.made_with
+                    && let Some(failure) = drift::of_model(&then.model, &description)
+                {
+                    self.is_another_model = true;
+                    return Some(Input::LoadFailed { worker, failure });
+                }
                 generation.ears.hear(&Event::ModelLoaded {
                     experiment: generation.spec.name.clone(),
                     seconds,

@@ -203,6 +203,7 @@ impl<'s, 'a> Lane<'s, 'a> {
         spec: &'s ExperimentSpec,
         may_wait: bool,
     ) -> Result<Option<Verdict>, ArtifactError> {
+        self.shared.dir.still_there()?;
         let settings = self.shared.study.settings_for(&spec.name);
         let unavailable = self.shared.study.unavailable.get(&spec.name);
         let dataset = self
@@ -307,6 +308,7 @@ impl<'s, 'a> Lane<'s, 'a> {
             signals: &self.signals,
             ears: &mut self.ears,
             environment: &self.environment,
+            made_with: None,
             worked_before: 0.0,
             index: None,
             judge: self.judge.as_mut(),

@@ -14,6 +14,7 @@ mod conversation;
 mod costs;
 mod devices;
 mod dialogue;
+mod drift;
 mod encoders;
 mod environment;
 mod experiment;

@@ -206,7 +206,10 @@ pub(super) fn look(
     if let Some(stored) = stored
         && stored.hash != spec.hash()
     {
-        let action = if force {
+        // Where nothing was answered yet, nothing is lost: the study was
+        // corrected.
+        let is_empty = answered == 0 && experiment.answered()?.is_empty();
+        let action = if force || is_empty {
             Action::Redo
         } else {
             let new = serde_json::to_value(spec).unwrap_or_default();
