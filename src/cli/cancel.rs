@@ -5,9 +5,9 @@ use super::{
     submit::{refused, unusable},
 };
 use crate::{
-    artifacts::{ArtifactError, Claim, LeaseOptions, StudyDir},
+    artifacts::StudyDir,
     cluster::{self, QueuedTask, Slurm, SlurmError, Submission, TaskState},
-    domain::Phase,
+    runner::{self, Ended},
 };
 use clap::Args;
 use std::{
@@ -73,7 +73,7 @@ pub fn run(args: &CancelArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
     let (mut marked, mut owned) = (0, Vec::new());
     for submission in &submissions {
         for name in submission.tasks.iter().flat_map(|task| &task.experiments) {
-            match interrupt(&dir, name).map_err(artifact)? {
+            match runner::interrupt(&dir.experiment(name)).map_err(artifact)? {
                 Ended::Marked => marked += 1,
                 Ended::OwnedBy(owner) => owned.push(format!("{name}: still {owner}")),
                 Ended::Before => {}
@@ -129,38 +129,4 @@ fn forget_unknown(result: Result<(), SlurmError>) -> Result<(), CliError> {
         }
         other => other.map_err(refused),
     }
-}
-
-enum Ended {
-    /// It was over, or never begun.
-    Before,
-    /// Its state says interrupted now.
-    Marked,
-    /// Somebody is at it.
-    OwnedBy(String),
-}
-
-/// A task that was killed could not write that it was interrupted.
-fn interrupt(dir: &StudyDir, name: &str) -> Result<Ended, ArtifactError> {
-    let experiment = dir.experiment(name);
-    let is_open = |phase: Phase| !matches!(phase, Phase::Complete | Phase::Failed);
-    let open = experiment
-        .state()?
-        .filter(|state| is_open(state.phase) && !state.interrupted);
-    if open.is_none() {
-        return Ok(Ended::Before);
-    }
-    let lease = match experiment.claim(&LeaseOptions::default())? {
-        Claim::Mine(lease) => lease,
-        Claim::Held(owner) => return Ok(Ended::OwnedBy(owner.to_string())),
-    };
-    let Some(mut state) = experiment.state()?.filter(|state| is_open(state.phase)) else {
-        return Ok(Ended::Before);
-    };
-    state.interrupted = true;
-    lease.check()?;
-    experiment.unseal()?;
-    experiment.write_state(&state)?;
-    lease.release()?;
-    Ok(Ended::Marked)
 }

@@ -4,6 +4,7 @@
 
 use super::{
     encoders::StudyEncoders,
+    interruption::interrupt,
     lane::lock,
     listener::Hear,
     metric_models::MetricModels,
@@ -70,6 +71,10 @@ impl Shared<'_> {
                 report.interrupted = true;
             }
             if report.interrupted {
+                // It waits, and its state says that nobody is at it.
+                if let Err(error) = interrupt(&dir) {
+                    self.audience.remark(&format!("{}: {error}", report.name));
+                }
                 continue;
             }
             self.audience.hear(&report.finished());

@@ -21,6 +21,7 @@ mod experiment;
 mod experiment_scores;
 mod generation;
 mod heap;
+mod interruption;
 mod judge;
 mod kept_scores;
 mod lane;
@@ -56,6 +57,7 @@ pub use devices::{DeviceError, LaneDevice, Machine};
 pub use environment::of as environment;
 
 pub use heap::grow_in_large_steps;
+pub use interruption::{Ended, interrupt};
 pub use judge::Judge;
 pub use listener::Listener;
 pub use memory::{device_memory, gguf_in_memory, weights_in_memory};

@@ -7,6 +7,7 @@ mod doctor;
 mod evaluating;
 mod generate;
 mod gguf;
+mod guards;
 mod help;
 mod index;
 mod looking;

@@ -201,6 +201,18 @@ fn a_disk_that_takes_nothing_ends_it_at_once() {
 }
 
 #[test]
+fn what_else_can_not_be_kept_stops_the_study_with_every_answer() {
+    let mut steps = Steps::begun(settings(4), 2);
+    steps.take(item(1, 1));
+    let failure = Failure::new(FailureClass::Environment, "stale");
+    assert_eq!(steps.take(Input::Stop { failure }), ["append 1", "sync 1"]);
+    assert_eq!(
+        steps.take(Input::Persisted { ticket: 1 }),
+        ["say: 1 and 0 of 4, 12 tokens", "finish 1 and 0, kill it"]
+    );
+}
+
+#[test]
 fn a_batch_hangs_when_nothing_came_for_longer_than_its_limit() {
     let mut steps = Steps::begun(settings(4), 2);
     assert_eq!(steps.tick(60.0), [""; 0]);
@@ -224,7 +236,8 @@ fn loading_and_the_experiment_have_limits_of_their_own() {
     assert_eq!(steps.tick(600.1), ["finish 0 and 0, kill it"]);
 
     let limited = ExecutorSettings {
-        experiment_timeout: Some(Duration::from_secs(30)),
+        experiment_timeout: Some(Duration::from_secs(40)),
+        spent: Duration::from_secs(10),
         ..settings(4)
     };
     let mut steps = Steps::begun(limited, 2);

@@ -103,6 +103,14 @@ fn models_are_read_in_every_form() {
             "direct_hf_a_b@v1_default_nq",
         ),
         (
+            "{provider: hf, name: 'hf:a/b'}",
+            Provider::Hf,
+            "a/b",
+            None,
+            Dtype::Auto,
+            "direct_hf_a_b_default_nq",
+        ),
+        (
             "{path: local/dir}",
             Provider::Hf,
             "./local/dir",
@@ -346,6 +354,35 @@ options: {skip_existing: no, save_intermediate: off}
     assert_eq!((generation.max_new_tokens, generation.seed), (7, 7));
     assert_eq!((generation.temperature, generation.top_p), (0.5, Some(0.9)));
     assert_eq!(generation.stop, ["\n"]);
+}
+
+#[test]
+fn times_are_read_in_every_unit() {
+    let source = |time: &str| {
+        format!("name: s\ndatasets: [nq]\ndirect: {{models: ['hf:a/b']}}\nbatch_timeout: {time}\n")
+    };
+    for (time, seconds) in [
+        ("90", 90.0),
+        ("0.5", 0.5),
+        ("90s", 90.0),
+        ("30m", 1_800.0),
+        ("2 hours", 7_200.0),
+        ("1d", 86_400.0),
+        ("2 days", 172_800.0),
+        ("1h 30m", 5_400.0),
+        ("1d2h3m4.5s", 93_784.5),
+    ] {
+        assert_eq!(
+            study(&source(time)).settings.batch_timeout_s,
+            seconds,
+            "{time}"
+        );
+    }
+    for time in [
+        "0", "0s", "-1", ".inf", ".nan", "soon", "3 weeks", "h", "[1]",
+    ] {
+        assert!(problems(&source(time)).contains("batch_timeout"), "{time}");
+    }
 }
 
 #[test]

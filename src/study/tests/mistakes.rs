@@ -300,3 +300,13 @@ fn near_words_are_found_and_far_ones_are_not() {
     }
     assert_eq!(nearest(&"x".repeat(5000), ["none"]), None);
 }
+
+#[test]
+fn a_retriever_of_the_form_of_names_has_a_size_above_nothing() {
+    for name in ["simple_minilm_recursive_0", "simple_minilm_recursive_x"] {
+        let source =
+            format!("name: s\ndatasets: [nq]\nrag: {{models: ['hf:a/b'], retrievers: [{name}]}}\n");
+        let told = problems(&source);
+        assert!(told.contains("does not end with a chunk size"), "{told}");
+    }
+}
