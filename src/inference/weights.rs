@@ -11,7 +11,13 @@ use crate::{
     hub::WeightFiles,
 };
 use candle_core::{DType, Device, Tensor, safetensors::SliceSafetensors};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 enum Source {
     Mapped(Arc<MappedTensors>),
@@ -228,6 +234,7 @@ impl Weights {
             mapped: Arc::clone(mapped),
             name: name.to_owned(),
             dtype,
+            touched: AtomicUsize::new(0),
         }))
     }
 
@@ -249,7 +256,13 @@ pub struct FloatTable {
     mapped: Arc<MappedTensors>,
     name: String,
     dtype: DType,
+    /// Rows that were looked up since the table was let go of.
+    touched: AtomicUsize,
 }
+
+/// A look-up maps the pages around its row too (64 kB on Linux), which over
+/// many tokens is the whole table: it is let go of after so many rows.
+const MOST_TOUCHED: usize = 256;
 
 impl FloatTable {
     /// The type of the floats.
@@ -268,6 +281,11 @@ impl FloatTable {
         for token in tokens {
             let start = *token as usize * size;
             bytes.extend_from_slice(&table[start..start + size]);
+        }
+        let touched = self.touched.fetch_add(tokens.len(), Ordering::Relaxed) + tokens.len();
+        if touched >= MOST_TOUCHED {
+            self.touched.store(0, Ordering::Relaxed);
+            self.mapped.forget(&self.name);
         }
         Tensor::from_raw_buffer(&bytes, self.dtype, &[tokens.len(), hidden], &Device::Cpu)
     }

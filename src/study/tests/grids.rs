@@ -210,6 +210,29 @@ fn retriever_names_say_corpus_embedding_strategy_and_size() {
 }
 
 #[test]
+fn a_retriever_without_a_name_is_called_after_its_parts() {
+    let names = names(
+        "name: s
+datasets: [nq]
+rag:
+  models: ['hf:a/b']
+  retrievers:
+    - {type: dense, embedding_model: sentence-transformers/all-MiniLM-L6-v2, corpus: c.jsonl}
+    - {type: dense, embedding_model: 'hf:org/Other-Model', corpus: c.jsonl}
+  reranker: [none, org/cross]
+",
+    );
+    assert!(
+        names.iter().any(|name| name.contains("_minilm")),
+        "{names:?}"
+    );
+    assert!(
+        names.iter().any(|name| name.contains("Other-Model")),
+        "{names:?}"
+    );
+}
+
+#[test]
 fn gold_passages_make_one_cell_however_others_are_searched() {
     let study = study(
         "name: s

@@ -86,6 +86,52 @@ fn a_search_finds_the_best_of_a_grid_more_often_than_chance() {
 }
 
 #[test]
+fn the_level_of_a_dataset_does_not_lead_a_search() {
+    let source = |seed: usize| {
+        format!(
+            "name: s
+datasets: [nq, squad]
+rag:
+  models: [hf:a/a, hf:a/b, hf:a/c]
+  retrievers:
+    - {{type: bm25, name: r1, corpus: c1.jsonl}}
+    - {{type: bm25, name: r3, corpus: c3.jsonl}}
+  top_k_values: [1, 2, 3, 5, 8]
+  prompts: [default]
+  quantization: [none]
+  sampling: {{mode: tpe, n_experiments: 30, optimize_metric: f1, seed: {seed}}}
+metrics: [f1]
+"
+        )
+    };
+    let study = study(&source(4));
+    let order = |raised: f64| {
+        let search = study.search.as_ref().unwrap();
+        let mut order: Vec<String> = Vec::new();
+        loop {
+            let tried: BTreeSet<&str> = order.iter().map(String::as_str).collect();
+            let scores: HashMap<&str, f64> = study
+                .experiments
+                .iter()
+                .filter(|spec| tried.contains(spec.name.as_str()))
+                .map(|spec| {
+                    let is_raised = spec.dataset.name == "squad";
+                    let level = if is_raised { raised } else { 0.0 };
+                    (spec.name.as_str(), quality(spec) + level)
+                })
+                .collect();
+            match search.next(&study.experiments, &tried, &scores) {
+                Some(spec) => order.push(spec.name.clone()),
+                None => return order,
+            }
+        }
+    };
+    // Sums of binary fractions stay exact, so that ties stay ties.
+    assert_eq!(order(0.0).len(), 30);
+    assert_eq!(order(0.0)[..12], order(4.0)[..12]);
+}
+
+#[test]
 fn a_search_that_was_stopped_goes_on_as_if_it_had_not_been() {
     let study = grid(30, 1);
     let whole = searched(&study, usize::MAX, |_| false);
