@@ -11,7 +11,7 @@ TOOLKIT := $(if $(wildcard $(CUDA_HOME)/bin/nvcc),true,eval "$$(conf/cuda/toolki
 MODELS := $(or $(RAGICAMP_MODELS),$(HOME)/.cache/ragicamp/models)
 MINILM := $(wildcard $(MODELS)/sentence-transformers/all-MiniLM-L6-v2/model.safetensors)
 
-.PHONY: help quickstart build-cuda cuda-toolkit gpu-build gpu-check test test-pure campaign test-retrieval test-web test-slurm test-remote fuzz deny lint bench bench-engine bench-server fixtures fixtures-minilm run-comprehensive \
+.PHONY: help quickstart build-cuda cuda-toolkit gpu-build gpu-check test test-pure campaign test-retrieval test-web test-slurm test-remote mutants fuzz deny lint bench bench-engine bench-server fixtures fixtures-minilm run-comprehensive \
 	run-comprehensive-safe resume-comprehensive health evaluate compare report install man schema clean
 
 help: ## Show this list
@@ -59,6 +59,12 @@ test-slurm: ## A study on a real Slurm of two nodes, and the Kubernetes manifest
 
 test-remote: ## A study through llama.cpp's server, killed in between (pip; a C++ compiler where there is no wheel)
 	tests/remote/run
+
+mutants: ## Change the code of a pure room in small ways, and see that its own tests notice; ROOM=execution SHARD=0/4
+	$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --quiet --locked cargo-mutants
+	CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=false PROPTEST_MAX_SHRINK_ITERS=0 RUST_BACKTRACE=0 \
+	$(CARGO) mutants --no-default-features --cargo-arg=--lib -f 'src/$(or $(ROOM),execution)/**' \
+	--shard $(or $(SHARD),0/4) --sharding round-robin --timeout 60 -o target/mutants -- $(or $(ROOM),execution)::
 
 fuzz: ## Feed logs, studies, artifacts, models and templates that nobody wrote to their readers; EACH=600 seconds per target
 	EACH=$(or $(EACH),60) fuzz/run
