@@ -1,9 +1,9 @@
 //! Which row of the rules an error is.
 
-use super::rules::{self, Rule};
+use super::rules::{self, Role, Rule};
 use regex::bytes::{RegexSet, RegexSetBuilder};
 use serde::{Deserialize, Serialize};
-use std::{fmt, sync::LazyLock};
+use std::{borrow::Cow, fmt, sync::LazyLock};
 
 /// The class of an error, as existing consumers know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -104,51 +104,74 @@ fn set(rules: &[&Rule]) -> RegexSet {
 }
 
 struct Table {
-    all: RegexSet,
-    all_rules: Vec<&'static Rule>,
-    alone: RegexSet,
-    alone_rules: Vec<&'static Rule>,
+    /// Words of an error where nothing failed.
+    noise: Rows,
+    /// The others.
+    causes: Rows,
+    /// Those of them that show a failure in a line without a level.
+    alone: Rows,
 }
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let all_rules: Vec<&'static Rule> = rules::all().collect();
-    let alone_rules: Vec<&'static Rule> = rules::all().filter(|rule| rule.alone).collect();
-    Table {
-        all: set(&all_rules),
-        alone: set(&alone_rules),
-        all_rules,
-        alone_rules,
+/// Rows and their patterns as one automaton.
+struct Rows {
+    patterns: RegexSet,
+    rules: Vec<&'static Rule>,
+}
+
+impl Rows {
+    fn new(accept: impl Fn(&Rule) -> bool) -> Self {
+        let rules: Vec<&'static Rule> = rules::all().filter(|rule| accept(rule)).collect();
+        Self {
+            patterns: set(&rules),
+            rules,
+        }
     }
+
+    fn first(&self, text: &str) -> Option<&'static Rule> {
+        let at = self.patterns.matches(text.as_bytes()).iter().next()?;
+        self.rules.get(at).copied()
+    }
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| Table {
+    noise: Rows::new(|rule| rule.role == Role::Noise),
+    causes: Rows::new(|rule| rule.role != Role::Noise),
+    alone: Rows::new(|rule| rule.alone),
 });
 
-/// The first row that fits `subject`, which is `Type: message` and the lines
-/// after it.
+/// The row that fits `subject`, which is `Type: message` and the lines after
+/// it. What the first line says counts; the others are asked only when it
+/// leaves open what happened, because anything may follow an exception.
 pub(super) fn find(subject: &str) -> Option<&'static Rule> {
     let table = &*TABLE;
     let subject = without_hints(subject);
-    table
-        .all
-        .matches(subject.as_bytes())
-        .iter()
-        .next()
-        .and_then(|at| table.all_rules.get(at).copied())
+    let headline = subject.lines().next().unwrap_or_default();
+    if let Some(noise) = table.noise.first(headline) {
+        return Some(noise);
+    }
+    let said = table.causes.first(headline);
+    if headline.len() == subject.len() || said.is_some_and(|rule| !is_vague(rule)) {
+        return said;
+    }
+    table.causes.first(&subject)
+}
+
+/// Whether a row says that something failed and hardly what.
+fn is_vague(rule: &Rule) -> bool {
+    rule.role == Role::Echo
+        || rule.confidence == Confidence::Low
+        || matches!(rule.subtype, "nccl" | "cuda")
 }
 
 /// The first row that shows a failure even in a line without a level.
 pub(super) fn find_alone(line: &str) -> Option<&'static Rule> {
-    let table = &*TABLE;
-    table
-        .alone
-        .matches(line.as_bytes())
-        .iter()
-        .next()
-        .and_then(|at| table.alone_rules.get(at).copied())
+    TABLE.alone.first(line)
 }
 
-/// Cuts off boilerplate that lists what might have been, so that a list of
-/// causes is not taken for the cause.
-fn without_hints(subject: &str) -> &str {
-    const HINTS: [&str; 6] = [
+/// Leaves out boilerplate that says what might have been, so that a list of
+/// causes or PyTorch's advice is not taken for the cause.
+fn without_hints(subject: &str) -> Cow<'_, str> {
+    const LISTS: [&str; 6] = [
         "There are some potential root causes",
         "This can be caused by",
         "This may be caused by",
@@ -156,9 +179,26 @@ fn without_hints(subject: &str) -> &str {
         "possible root causes",
         "To troubleshoot the problem",
     ];
-    HINTS
+    const LINES: [&str; 3] = [
+        "kernel errors might be asynchronously reported",
+        "For debugging consider passing ",
+        "Compile with `TORCH_USE_",
+    ];
+    let subject = LISTS
         .iter()
         .filter_map(|hint| subject.find(hint))
         .min()
-        .map_or(subject, |end| &subject[..end])
+        .map_or(subject, |end| &subject[..end]);
+    let is_hint = |line: &str| LINES.iter().any(|hint| line.contains(hint));
+    // The first line is what was said, whatever it is.
+    if !subject.lines().skip(1).any(is_hint) {
+        return Cow::Borrowed(subject);
+    }
+    let kept: Vec<&str> = subject
+        .lines()
+        .enumerate()
+        .filter(|(number, line)| *number == 0 || !is_hint(line))
+        .map(|(_, line)| line)
+        .collect();
+    Cow::Owned(kept.join("\n"))
 }

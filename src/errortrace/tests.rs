@@ -1,6 +1,7 @@
 //! Tests of the room.
 #![allow(clippy::unwrap_used)]
 
+mod cascades;
 mod classes;
 mod lines;
 mod properties;

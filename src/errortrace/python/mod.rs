@@ -623,5 +623,21 @@ fn starts_anew(line: &str) -> bool {
         "+ ",
         "wandb:",
     ];
-    STARTS.iter().any(|start| line.starts_with(start)) || exception::headline(line, false).is_some()
+    STARTS.iter().any(|start| line.starts_with(start))
+        || exception::headline(line, false).is_some()
+        || is_warning(line)
+}
+
+/// `path/file.py:12: UserWarning: text`, as Python's `warnings` prints it.
+fn is_warning(line: &str) -> bool {
+    let Some((place, _)) = line.split_once("Warning: ") else {
+        return false;
+    };
+    let Some((place, name)) = place.rsplit_once(": ") else {
+        return false;
+    };
+    let number = place.rsplit_once(':').map_or("", |(_, number)| number);
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -5,7 +5,7 @@ use super::{
     RuleClass::{Config, Cuda},
 };
 use crate::errortrace::advice::{
-    BUILD_FOR_GPU, CHECK_IDS, HALVE_BATCH, INSTALL, LAUNCH_BLOCKING, LOWER_LAUNCH,
+    BUILD_FOR_GPU, CHECK_IDS, HALVE_BATCH, INSTALL, LAUNCH_BLOCKING, LOWER_LAUNCH, OTHER_PROCESSES,
     OTHER_QUANTIZATION, REPLACE_HARDWARE, RESTART_PROCESS, UPDATE_DRIVER, VISIBLE_DEVICES,
 };
 
@@ -18,7 +18,7 @@ pub(super) const RULES: &[Rule] = &[
             "NVRM: Xid (PCI:0000:3b:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.",
             "RuntimeError: CUDA error: uncorrectable ECC error encountered",
         ]),
-    Rule::new("device_assert", Cuda, r"(?i:device-side assert|CUDA_ERROR_ASSERT)|Assertion `.{0,200}` failed\.?$|block: \[\d+,\d+,\d+\], thread: \[\d+,\d+,\d+\] Assertion|index out of bounds: 0 <= .{0,60} < ")
+    Rule::new("device_assert", Cuda, r"(?i:device-side assert(?:\W|$)|CUDA_ERROR_ASSERT)|Assertion `.{0,200}` failed\.?$|block: \[\d+,\d+,\d+\], thread: \[\d+,\d+,\d+\] Assertion|index out of bounds: 0 <= .{0,60} < ")
         .alone()
         .says("A kernel's own check failed on the GPU, most often an index outside of a table.")
         .advice(&[CHECK_IDS, LAUNCH_BLOCKING, RESTART_PROCESS])
@@ -54,13 +54,15 @@ pub(super) const RULES: &[Rule] = &[
             "Error invalid argument at line 393 in file /mmfs1/gscratch/bitsandbytes/csrc/pythonInterface.c",
             "Error named symbol not found at line 74 in file /src/csrc/ops.cu",
         ]),
-    Rule::new("no_kernel_image", Cuda, r"(?i)no kernel image is available|CUDA_ERROR_NO_BINARY_FOR_GPU|is not compatible with the current PyTorch installation|unsupported gpu architecture|CUDA_ERROR_UNSUPPORTED_PTX_VERSION|provided PTX was compiled with an unsupported toolchain|CUDA_ERROR_INVALID_PTX|no binary for gpu|FlashAttention only supports Ampere|requires (?:GPU|device)s? (?:with )?compute capability")
+    Rule::new("no_kernel_image", Cuda, r"(?i)no kernel image is available|CUDA_ERROR_NO_BINARY_FOR_GPU|is not compatible with the current PyTorch installation|unsupported gpu architecture|CUDA_ERROR_UNSUPPORTED_PTX_VERSION|provided PTX was compiled with an unsupported toolchain|CUDA_ERROR_INVALID_PTX|no binary for gpu|FlashAttention only supports Ampere|CUDA_ERROR_NOT_FOUND|cudaErrorSymbolNotFound|named symbol not found|invalid device function|requires (?:GPU|device)s? (?:with )?compute capability")
         .alone()
         .says("The program was not built for this GPU.")
         .advice(&[BUILD_FOR_GPU, UPDATE_DRIVER])
         .like(&[
             "RuntimeError: CUDA error: no kernel image is available for execution on the device",
             "RuntimeError: FlashAttention only supports Ampere GPUs or newer.",
+            "DriverError(CUDA_ERROR_NOT_FOUND, \"named symbol not found\")",
+            "RuntimeError: HIP error: invalid device function",
             "DriverError(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, \"the provided PTX was compiled with an unsupported toolchain.\")",
         ]),
     Rule::new("driver_mismatch", Cuda, r"(?i)driver version is insufficient|Driver/library version mismatch|Failed to initialize NVML|NVIDIA driver on your system is too old|CUDA_ERROR_SYSTEM_DRIVER_MISMATCH|cudaErrorInsufficientDriver|forward compatibility was attempted|CUDA_ERROR_COMPAT_NOT_SUPPORTED|system not yet initialized|CUDA_ERROR_SYSTEM_NOT_READY|fabric manager")
@@ -83,6 +85,11 @@ pub(super) const RULES: &[Rule] = &[
             "RuntimeError: CUDA error: invalid device ordinal",
             "RuntimeError: Failed to infer device type, please set the environment variable `VLLM_LOGGING_LEVEL=DEBUG`",
         ]),
+    Rule::new("device_busy", Cuda, r"(?i)busy or unavailable|CUDA_ERROR_DEVICE_UNAVAILABLE|cudaErrorDevicesUnavailable")
+        .alone()
+        .says("Another process holds the GPU, or the GPU admits only one.")
+        .advice(&[OTHER_PROCESSES, VISIBLE_DEVICES])
+        .like(&["RuntimeError: CUDA error: CUDA-capable device(s) is/are busy or unavailable"]),
     Rule::new("no_cuda_build", Config, r"(?i)Torch not compiled with CUDA enabled|not compiled with (?:CUDA|GPU) support|compiled without (?:CUDA|GPU) support|Attempting to deserialize object on a CUDA device but torch\.cuda\.is_available\(\) is False|CUDA is not available|bitsandbytes.{0,60}(?:without GPU support|requires? .{0,20}CUDA)|the bundle wasn't built with cuda|CUDA_HOME environment variable is not set|requires a GPU|no GPU support|CUDA Setup failed|Cannot re-initialize CUDA in forked subprocess|detected CUDA version .{0,20}mismatches")
         .says("The program was built or started without GPU support.")
         .advice(&[INSTALL, VISIBLE_DEVICES])
@@ -123,7 +130,7 @@ pub(super) const RULES: &[Rule] = &[
         .says("Compiling or starting a GPU kernel failed.")
         .advice(&[BUILD_FOR_GPU, OTHER_QUANTIZATION])
         .like(&["RuntimeError: Triton Error [CUDA]: device kernel image is invalid", "ptxas fatal   : Value 'sm_120' is not defined for option 'gpu-name'"]),
-    Rule::new("cuda", Cuda, r"(?i)\bCUDA (?:runtime |driver )?error\b|CUDA_ERROR_\w+|cudaError\w+|CUDA failure|Cuda(?:Runtime)?Error\b|c10::CUDAError|\bHIP error\b|hipError\w+|AcceleratorError|GPUassert|CUSPARSE_STATUS_\w+|CUFFT_\w+|CURAND_STATUS_\w+|CUSOLVER_STATUS_\w+|Xla.{0,20}CUDA.{0,40}(?:error|fail)|an error occurred on the GPU|\bNPU error\b|EZ9999|CUDA kernel errors|CUDA call failed|cuda (?:runtime|driver) (?:api )?error|cudaGetLastError|CUDA driver error")
+    Rule::new("cuda", Cuda, r"(?i)\bCUDA (?:runtime |driver )?error\b|CUDA_ERROR_\w+|cudaError\w+|CUDA failure|Cuda(?:Runtime)?Error\b|c10::CUDAError|\bHIP error\b|hipError\w+|AcceleratorError|GPUassert|CUSPARSE_STATUS_\w+|CUFFT_\w+|CURAND_STATUS_\w+|CUSOLVER_STATUS_\w+|Xla.{0,20}CUDA.{0,40}(?:error|fail)|an error occurred on the GPU|\bNPU error\b|EZ9999|CUDA call failed|cuda (?:runtime|driver) (?:api )?error|cudaGetLastError|CUDA driver error")
         .alone()
         .medium()
         .says("A CUDA call failed.")
@@ -131,6 +138,6 @@ pub(super) const RULES: &[Rule] = &[
         .like(&[
             "c10::CUDAError: CUDA error: unknown error",
             "GPUassert: unknown error kernel.cu 42",
-            "RuntimeError: HIP error: invalid device function",
+            "RuntimeError: HIP error: invalid argument",
         ]),
 ];

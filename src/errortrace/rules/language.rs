@@ -12,6 +12,13 @@ pub(super) const NOISE: &[Rule] = &[
         .says("Something complained while the program was already ending.")
         .advice(&[])
         .like(&["OSError: handle is closed", "RuntimeError: cannot schedule new futures after shutdown"]),
+    // PyTorch's advice below an error of the device, in records of its own.
+    Rule::new("advice", Unknown, r"^(?:CUDA|HIP) kernel errors might be asynchronously reported|^For debugging consider passing |^Compile with `TORCH_USE_\w+` to enable device-side")
+        .noise()
+        .low()
+        .says("A library advised how to find an error; the error stands above it.")
+        .advice(&[])
+        .like(&["Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions."]),
     Rule::new(
         "startup_noise",
         Unknown,
