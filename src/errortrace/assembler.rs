@@ -51,6 +51,7 @@ pub(super) struct Assembler {
     parked: Option<(Box<python::Reader>, Meta)>,
     ignored_next: bool,
     thread_next: bool,
+    warned_next: bool,
 }
 
 impl Assembler {
@@ -144,6 +145,10 @@ impl Assembler {
                     }
                     _ => false,
                 };
+                // A warning that carried it, and the program goes on.
+                if header.level.is_some() && meta.warned && !reader.from_entry() {
+                    meta.header.level = Some(Level::Warning);
+                }
                 if foreign {
                     if reader.is_closed() {
                         self.close(out);
@@ -166,9 +171,15 @@ impl Assembler {
                     self.close(out);
                     return false;
                 }
+                // Every line of it has a header: one without is another's.
+                if meta.headed && !header.is_some() && begins(input, message) {
+                    self.close(out);
+                    return false;
+                }
                 let was_closed = reader.is_closed();
                 if reader.push(message) == python::Step::Taken {
                     meta.last = input.number;
+                    meta.headed = header.is_some();
                     if !was_closed && reader.is_closed() {
                         meta.count = meta.count.max(input.count);
                     }
@@ -222,9 +233,8 @@ impl Assembler {
                 let indented = message.starts_with([' ', '\t']);
                 let blank = message.trim().is_empty();
                 let starts = header.is_some()
-                    || native::is_death(message)
-                    || native::Reader::open(message).is_some()
-                    || exception::headline(message, false).is_some();
+                    || lost_header(message).is_some()
+                    || begins(input, message) && !(title.ends_with(':') && is_plain(message));
                 let structured = meta.header.structured;
                 let more = (meta.last - meta.line) < MAX_RECORD as u64;
                 // Without a logger's header only what is indented goes on;
@@ -239,6 +249,10 @@ impl Assembler {
                     }
                     return true;
                 }
+                // `logger.warning(..., exc_info=True)`, or a crash after it.
+                self.warned_next = meta.header.level == Some(Level::Warning)
+                    && meta.header.structured
+                    && python::opening(message).is_some();
                 self.close(out);
                 false
             }
@@ -256,6 +270,8 @@ impl Assembler {
             before: (input.before)(),
             ignored: std::mem::take(&mut self.ignored_next),
             thread: std::mem::take(&mut self.thread_next),
+            warned: std::mem::take(&mut self.warned_next),
+            headed: false,
             preface: Vec::new(),
         }
     }
@@ -288,9 +304,7 @@ impl Assembler {
             return;
         }
         let calm = header.level == Some(Level::Calm);
-        if message.starts_with("  File \"")
-            && let Some(found) = frame::python(message)
-        {
+        if let Some(found) = lost_header(message) {
             self.flush_parked(out);
             let meta = self.meta(input, header);
             let reader = python::Reader::headless(found, message);
@@ -325,9 +339,7 @@ impl Assembler {
                 (Kind::Headline, Level::Error)
             }
             // `Error: what`, as Rust's main prints it, is a header's level.
-            None if classify::find_alone(message).is_some() && !quoted(message) => {
-                (Kind::Line, Level::Error)
-            }
+            None if is_known(message) => (Kind::Line, Level::Error),
             None => return,
         };
         let (exception_type, text) = match typed {
@@ -408,12 +420,40 @@ impl Assembler {
                 let mut incident = blank(kind, meta);
                 incident.message = message;
                 incident.detail = detail;
+                if incident.message.is_empty() && !incident.detail.is_empty() {
+                    incident.message = incident.detail.remove(0).trim().to_owned();
+                }
                 incident.exception_type = exception_type;
                 incident.time = incident.time.or_else(|| embedded_time(&incident.message));
                 out.push(incident);
             }
         }
     }
+}
+
+/// The first frame of a traceback whose header is lost.
+fn lost_header(message: &str) -> Option<frame::Frame> {
+    message
+        .starts_with("  File \"")
+        .then(|| frame::python(message))?
+}
+
+/// Whether a line without a header begins something of its own.
+fn begins(input: &Input<'_>, message: &str) -> bool {
+    !is_plain(message) || input.hot && is_known(message)
+}
+
+/// Whether no shape of a failure is seen in a line.
+fn is_plain(message: &str) -> bool {
+    !native::is_death(message)
+        && native::Reader::open(message).is_none()
+        && exception::headline(message, false).is_none()
+        && python::opening(message).is_none()
+}
+
+/// Whether a line without a level shows a failure all the same.
+fn is_known(message: &str) -> bool {
+    classify::find_alone(message).is_some() && !quoted(message)
 }
 
 /// A known failure's words inside of prose, source text or a table of

@@ -4,6 +4,7 @@ use super::{
     classify,
     exception::{Link, Raised, Traceback},
     group::{Group, Table},
+    header::Level,
     incident::{Incident, Kind},
     phase::{self, ErrorPhase},
     rules::{Role, Rule, RuleClass},
@@ -139,7 +140,7 @@ pub(super) fn find(table: &Table) -> Option<Finding> {
             table
                 .last_any
                 .clone()
-                .filter(|last| last.level == super::header::Level::Error)
+                .filter(|last| last.level == Level::Error && !last.ignored)
         });
     let mut finding = match shown {
         Some(shown) => from_shown(shown, table, &rules, &counts),

@@ -19,6 +19,10 @@ pub(super) struct Meta {
     pub before: String,
     pub ignored: bool,
     pub thread: bool,
+    /// The record just before was a warning.
+    pub warned: bool,
+    /// The line read last had a logger's header.
+    pub headed: bool,
     /// The record's own lines, when a traceback follows them.
     pub preface: Vec<String>,
 }

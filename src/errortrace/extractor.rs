@@ -4,7 +4,7 @@ use super::{
     assembler::{Assembler, Input},
     explain::Context,
     group::Table,
-    json, line,
+    json, line, progress,
     report::Report,
 };
 use memchr::{memchr, memchr_iter, memchr2, memmem, memrchr};
@@ -298,8 +298,11 @@ impl Extractor {
         let clean = line::clean(bytes);
         let mut count = clean.count;
         let mut text = String::from_utf8_lossy(&clean.text);
-        if is_progress(&text) {
+        if progress::is_bar(&text) {
             return;
+        }
+        if let Some(rest) = progress::behind_bar(&text) {
+            text = Cow::Owned(rest.to_owned());
         }
         if let Some((times, inner)) = repeated(&text) {
             match inner {
@@ -433,18 +436,6 @@ fn before(tail: &[u8], block: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(from_tail).into_owned();
     text.push_str(&String::from_utf8_lossy(from_block));
     text
-}
-
-/// Whether a line is nothing but a progress bar.
-fn is_progress(text: &str) -> bool {
-    text.len() < 600
-        && (text.contains("%|") || text.contains("?it/s"))
-        && ["it/s", "s/it", "B/s", "?, ?", "/s]", "/s,"]
-            .iter()
-            .any(|mark| text.contains(mark))
-        && text.trim_end().ends_with([']', ')'])
-        && !text.contains("Traceback")
-        && !text.contains("rror")
 }
 
 /// syslog's hidden counts: `last message repeated 5 times` and `message

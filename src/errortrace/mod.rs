@@ -34,6 +34,7 @@ mod native;
 mod normalize;
 mod own;
 mod phase;
+mod progress;
 mod python;
 mod report;
 mod rules;

@@ -34,7 +34,7 @@ pub(super) fn is_death(line: &str) -> bool {
         return true;
     }
     if line.starts_with("*** Process received signal")
-        || line.starts_with("Fatal Python error:")
+        || is_faulthandler(line)
         || line.starts_with("terminate called")
         || line.starts_with("*** SIG")
         || line.starts_with("!!!!!!! Segfault")
@@ -53,6 +53,11 @@ pub(super) fn is_death(line: &str) -> bool {
         && WORDS
             .iter()
             .any(|word| line.contains(&format!(" {word} ")) || line.ends_with(word))
+}
+
+/// The first line of Python's faulthandler.
+fn is_faulthandler(line: &str) -> bool {
+    line.starts_with("Fatal Python error: ") || line.starts_with("Windows fatal exception: ")
 }
 
 /// The place and, in older Rust, the message of `... panicked at ...`.
@@ -155,7 +160,7 @@ impl Reader {
             reader.message = Some(message.to_owned());
             return Some(reader);
         }
-        if trimmed.starts_with("Fatal Python error: ") {
+        if is_faulthandler(trimmed) {
             reader.shape = Shape::Faulthandler;
             reader.message = Some(trimmed.to_owned());
             return Some(reader);
@@ -325,6 +330,11 @@ impl Reader {
             return true;
         }
         if trimmed.ends_with("(most recent call first):") {
+            if trimmed.starts_with("Current thread ") {
+                // The others come first and only wait.
+                self.frames.clear();
+                self.done = false;
+            }
             self.in_backtrace = true;
             return true;
         }

@@ -134,9 +134,10 @@ impl Level {
 
     /// Moves the current exception to the finished ones.
     fn close(&mut self) {
-        let Some(raised) = self.current.take() else {
+        let Some(mut raised) = self.current.take() else {
             return;
         };
+        lift_note(&mut raised);
         if self.done.len() >= MAX_CHAIN {
             self.done.remove(MAX_CHAIN / 2);
             self.dropped += 1;
@@ -151,6 +152,20 @@ impl Level {
             exceptions_dropped: self.dropped,
         })
     }
+}
+
+/// Gives an exception whose first line is empty the first line that says
+/// something. What quotes another process keeps it apart.
+fn lift_note(raised: &mut Raised) {
+    let quotes = raised.exception_type.as_deref().is_none_or(|name| {
+        ["Process", "Remote", "ChildFailed", "Task"]
+            .iter()
+            .any(|part| name.contains(part))
+    });
+    if quotes || !raised.message.is_empty() || raised.notes.is_empty() {
+        return;
+    }
+    raised.message = raised.notes.remove(0).trim().to_owned();
 }
 
 /// A traceback that is being read.
@@ -220,6 +235,29 @@ impl Reader {
     /// Whether the exception line has been read.
     pub(super) fn is_closed(&self) -> bool {
         self.state == State::After && self.levels.len() == 1
+    }
+
+    /// Whether its outermost frame is where a program or a thread begins, so
+    /// that the interpreter printed it and no logger.
+    pub(super) fn from_entry(&self) -> bool {
+        const ENTRIES: [&str; 6] = [
+            "<module>",
+            "_run_module_as_main",
+            "_bootstrap",
+            "_bootstrap_inner",
+            "_main",
+            "wrapper",
+        ];
+        let first = self.levels.first().and_then(|level| {
+            level
+                .done
+                .first()
+                .or(level.current.as_ref())
+                .and_then(|raised| raised.frames.first())
+        });
+        first
+            .and_then(|frame| frame.function.as_deref())
+            .is_none_or(|name| ENTRIES.contains(&name))
     }
 
     /// Whether any frame or exception was read.

@@ -97,3 +97,89 @@ fn what_follows_an_exception_does_not_say_what_it_was() {
         ),
     ]);
 }
+
+#[test]
+fn a_record_does_not_swallow_the_failure_that_follows_it() {
+    let warning = "2025-10-10 10:00:01,202 - server - WARNING - the cache is off";
+    let error = "2025-10-10 10:00:01,202 - server - ERROR - a probe gave no answer";
+    let oom = "ggml_backend: allocating 9000 MiB on device 0: cudaMalloc failed: out of memory";
+    for before in [warning, error] {
+        check(&[
+            (
+                &format!("{before}\n{oom}\n"),
+                "oom_gpu",
+                "cudaMalloc failed",
+            ),
+            (
+                &format!(
+                    "{before}\n{}",
+                    raised("RuntimeError: index and corpus disagree")
+                ),
+                "uncaught",
+                "index and corpus disagree",
+            ),
+            (
+                &format!("{before}\n  File \"/w/a.py\", line 3, in f\n    g()\nKeyError: 'step'\n"),
+                "missing_key",
+                "KeyError: 'step'",
+            ),
+        ]);
+    }
+    // What a record announces is its own.
+    let report = read(format!("{error}; it said:\n{oom}\n").as_bytes());
+    assert_eq!(report.groups.len(), 1);
+    assert_eq!(report.analysis.unwrap().subtype, "oom_gpu");
+}
+
+#[test]
+fn a_traceback_that_a_warning_carried_is_a_failure_only_if_the_program_ends() {
+    let logged = "2025-11-25 10:00:00,100 WARNING judge: attempt 1 failed\nTraceback (most recent call last):\n  File \"/w/judge.py\", line 40, in call\n    post()\nhttpx.ReadTimeout: timed out\n";
+    let goes_on = "2025-11-25 10:00:10,100 INFO judge: attempt 2 is well\n";
+    check(&[
+        (logged, "timeout", "timed out"),
+        (&format!("{logged}{goes_on}"), "", ""),
+        // One that starts where the program starts ended it, whoever else logs.
+        (
+            &format!("{}{goes_on}", logged.replace("in call", "in <module>")),
+            "timeout",
+            "timed out",
+        ),
+    ]);
+}
+
+#[test]
+fn what_python_ignores_is_no_failure() {
+    let ignored = format!(
+        "{{'train_loss': 1.9, 'epoch': 1.0}}\nException ignored in: <function Loader.__del__ at 0x7f0e>\n{}",
+        raised("AssertionError: can only test a child process")
+    );
+    check(&[(&ignored, "", "")]);
+}
+
+#[test]
+fn a_traceback_of_a_logger_leaves_plain_lines_to_others() {
+    check(&[(
+        "ERROR 02-07 11:28:26 engine.py:389]   File \"/x/build.py\", line 50, in _build\nERROR 02-07 11:28:26 engine.py:389]     check_call(command)\nMemory cgroup out of memory: Killed process 99 (cc1plus)\nsubprocess.CalledProcessError: Command 'gcc' returned non-zero exit status 1.\n",
+        "oom_host",
+        "Memory cgroup out of memory",
+    )]);
+}
+
+#[test]
+fn what_stands_behind_a_progress_bar_is_read() {
+    let bar = "  0%|          | 6/1281167 [00:00<11:48:39, 30.13it/s, loss=0.3]";
+    let fault = "Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f (most recent call first):\n  File \"/w/train.py\", line 77 in main\n";
+    check(&[
+        (
+            &format!("{bar}{fault}"),
+            "segfault",
+            "Fatal Python error: Segmentation fault",
+        ),
+        (
+            &format!("{bar}ERROR: Unexpected segmentation fault encountered in worker.\n"),
+            "segfault",
+            "Unexpected segmentation fault",
+        ),
+        (&format!("{bar}\n{bar}{bar}\n"), "", ""),
+    ]);
+}

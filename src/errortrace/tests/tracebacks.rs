@@ -152,3 +152,38 @@ fn faulthandler_shows_the_innermost_frame_last() {
     );
     assert_eq!(places(&found)[1].2.as_deref(), Some("kernel"));
 }
+
+#[test]
+fn faulthandler_shows_the_thread_that_crashed_and_not_those_that_wait() {
+    for opening in [
+        "Fatal Python error: Segmentation fault",
+        "Windows fatal exception: access violation",
+    ] {
+        let log = format!(
+            "{opening}\n\nThread 0x01 (most recent call first):\n  File \"threading.py\", line 2 in wait\n\nCurrent thread 0x02 (most recent call first):\n  File \"a.py\", line 4 in kernel\n  File \"a.py\", line 5 in <module>\n\nThread 0x03 (most recent call first):\n  File \"threading.py\", line 9 in wait\n"
+        );
+        let report = read(log.as_bytes());
+        assert_eq!(report.root_cause.unwrap().message, opening);
+        let found = report.traceback.unwrap();
+        let names: Vec<Option<String>> = places(&found).into_iter().map(|place| place.2).collect();
+        assert_eq!(
+            names,
+            [Some("<module>".to_owned()), Some("kernel".to_owned())]
+        );
+    }
+}
+
+#[test]
+fn an_empty_first_line_gives_its_place_to_the_first_that_says_something() {
+    let found = traceback(
+        "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nImportError: \nThe tokenizer needs a library that is missing.\nInstall it first.\n",
+    );
+    let last = found.last().unwrap();
+    assert_eq!(
+        last.message,
+        "The tokenizer needs a library that is missing."
+    );
+    assert_eq!(last.notes, ["Install it first."]);
+    let report = read(b"ValueError:\n  nothing fits\n");
+    assert_eq!(report.root_cause.unwrap().message, "nothing fits");
+}
