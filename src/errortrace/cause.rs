@@ -8,6 +8,7 @@ use super::{
     incident::{Incident, Kind},
     phase::{self, ErrorPhase},
     rules::{Role, Rule, RuleClass},
+    search,
 };
 
 /// What was found out.
@@ -42,7 +43,7 @@ pub(super) struct Root {
 }
 
 /// How much a row says: a known kind beats an unknown one.
-fn strength(rule: Option<&Rule>) -> u8 {
+pub(super) fn strength(rule: Option<&Rule>) -> u8 {
     let Some(rule) = rule else {
         return 0;
     };
@@ -201,47 +202,26 @@ fn from_shown(
         return finding;
     };
     let is_echo = rule.is_some_and(|rule| rule.role == Role::Echo);
-    let weak = is_echo
-        || rule.is_some_and(|rule| {
-            matches!(
-                rule.subtype,
-                "nccl_timeout" | "nccl" | "abort" | "killed" | "store_timeout"
-            )
-        });
-    let found = weak
-        .then(|| {
-            search(table, rules, counts, |at| {
-                let group = &table.groups[at];
-                group.first.order < shown.order && (is_echo || group.first.traceback.is_some())
-            })
-            // The scheduler's word comes after the process's.
-            .or_else(|| {
-                search(table, rules, counts, |at| {
-                    is_echo
-                        && rules[at].is_some_and(|rule| {
-                            matches!(
-                                rule.subtype,
-                                "oom_host" | "job_time_limit" | "segfault" | "killed"
-                            )
-                        })
-                })
-            })
-        })
-        .flatten()
-        .or_else(|| marker(table, rules, counts, rule, shown.order));
+    let found = search::earlier(table, rules, counts, shown, rule)
+        .or_else(|| search::marker(table, rules, counts, rule, shown.order));
     if let Some(at) = found {
         finding.root = root_of(&table.groups[at]);
         finding.rule = rules[at];
         finding.searched = true;
         return finding;
     }
-    // The kernel's own word in the record that the traceback came with.
-    if rule.is_some_and(|rule| rule.class == RuleClass::Cuda)
-        && let Some((line, found)) = shown.preface.iter().find_map(|line| {
-            let found = classify::find_alone(line)?;
-            (found.class == RuleClass::Cuda).then_some((line, found))
-        })
-    {
+    // The record that the traceback came with: the kernel's own word, or what
+    // an echo only repeats.
+    if let Some((line, found)) = shown.preface.iter().find_map(|line| {
+        let found = match rule {
+            Some(rule) if rule.class == RuleClass::Cuda => {
+                classify::find_alone(line).filter(|found| found.class == RuleClass::Cuda)
+            }
+            _ if is_echo => classify::find(line).filter(|found| strength(Some(found)) > 2),
+            _ => None,
+        };
+        Some((line, found?))
+    }) {
         finding.root.exception_type = None;
         finding.root.message.clone_from(line);
         finding.rule = Some(found);
@@ -272,64 +252,6 @@ fn from_shown(
         }
     }
     finding
-}
-
-/// The error that says most among those that `accept` takes; a traceback
-/// before a plain line, the earliest of equals.
-fn search(
-    table: &Table,
-    rules: &[Option<&'static Rule>],
-    counts: &dyn Fn(usize) -> bool,
-    accept: impl Fn(usize) -> bool,
-) -> Option<usize> {
-    (0..table.groups.len())
-        .filter(|at| counts(*at) && !table.groups[*at].first.thread && accept(*at))
-        .filter(|at| {
-            let known = strength(rules[*at]);
-            known > 1
-                || known == 0
-                    && rules[*at].is_none()
-                    && table.groups[*at].first.kind != Kind::Record
-        })
-        .max_by_key(|at| {
-            let group = &table.groups[*at];
-            let traced = u8::from(group.first.traceback.is_some());
-            (
-                strength(rules[*at]),
-                !group.first.message.is_empty(),
-                traced,
-                std::cmp::Reverse(group.first.order),
-            )
-        })
-}
-
-/// A line before the exception that says what it only reports: a kernel's
-/// assertion, the scheduler's word, the driver's.
-fn marker(
-    table: &Table,
-    rules: &[Option<&'static Rule>],
-    counts: &dyn Fn(usize) -> bool,
-    rule: Option<&'static Rule>,
-    order: u64,
-) -> Option<usize> {
-    let rule = rule?;
-    if rule.class != RuleClass::Cuda {
-        return None;
-    }
-    (0..table.groups.len())
-        .filter(|at| {
-            let group = &table.groups[*at];
-            counts(*at)
-                && group.first.order < order
-                && matches!(group.first.kind, Kind::Line | Kind::Record)
-                && rules[*at].is_some_and(|found| {
-                    found.class == RuleClass::Cuda
-                        && (found.subtype == rule.subtype
-                            || found.subtype == "ecc_xid"
-                            || rule.subtype == "cuda")
-                })
-        })
-        .min_by_key(|at| table.groups[*at].first.order)
 }
 
 /// Without any traceback: the error that says most.

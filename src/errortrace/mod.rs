@@ -38,6 +38,7 @@ mod progress;
 mod python;
 mod report;
 mod rules;
+mod search;
 mod secrets;
 mod timestamp;
 

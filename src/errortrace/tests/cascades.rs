@@ -183,3 +183,74 @@ fn what_stands_behind_a_progress_bar_is_read() {
         (&format!("{bar}\n{bar}{bar}\n"), "", ""),
     ]);
 }
+
+#[test]
+fn the_rank_that_failed_is_told_and_not_the_one_that_waited_for_it() {
+    let failed = "[rank2]: Traceback (most recent call last):\n[rank2]:   File \"/w/data.py\", line 58, in get\n[rank2]: IndexError: list index out of range\n";
+    let waited = "[rank0]:[E1210 03:58:22.0 ProcessGroupNCCL.cpp:607] [Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=7) ran for 600024 milliseconds before timing out.\n";
+    let crash = "terminate called after throwing an instance of 'c10::DistBackendError'\n  what():  [Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=7)\n\n";
+    let launcher = raised("torch.distributed.elastic.multiprocessing.errors.ChildFailedError: ");
+    for end in [launcher.as_str(), crash, &format!("{crash}{launcher}")] {
+        check(&[
+            (
+                &format!("{failed}{waited}{end}"),
+                "user_code",
+                "list index out of range",
+            ),
+            (&format!("{waited}{end}"), "nccl_timeout", "Watchdog caught"),
+        ]);
+    }
+}
+
+#[test]
+fn an_error_that_says_nothing_is_explained_by_the_one_before_it() {
+    let segfault = "ERROR: Unexpected segmentation fault encountered in worker.\n";
+    let cudnn = "2024-08-20 16:26:58.037892: E xla/cuda_dnn.cc:439] Could not create cudnn handle: CUDNN_STATUS_INTERNAL_ERROR\n";
+    let tensor = "2025-04-23T03:14:07.8Z ERROR backend: could not start: cannot find tensor embeddings.weight\n";
+    let chain = "Error: could not create the backend\n\nCaused by:\n    nothing was suitable\n";
+    let thread = format!(
+        "Exception in thread Thread-3 (loader):\n{}",
+        raised("OSError: [Errno 28] No space left on device")
+    );
+    check(&[
+        (
+            &format!("{segfault}{}", raised("EOFError")),
+            "segfault",
+            "segmentation fault",
+        ),
+        (
+            &format!(
+                "{cudnn}{}",
+                raised("XlaRuntimeError: FAILED_PRECONDITION: look at the errors above for more.")
+            ),
+            "cudnn",
+            "CUDNN_STATUS_INTERNAL_ERROR",
+        ),
+        (
+            &format!("{tensor}{chain}"),
+            "bad_weights",
+            "cannot find tensor",
+        ),
+        (chain, "unknown", "nothing was suitable"),
+        (
+            &format!(
+                "{thread}{}",
+                raised("RuntimeError: Pin memory thread exited unexpectedly")
+            ),
+            "disk_full",
+            "No space left",
+        ),
+        // A thread that died does not explain what says its own cause.
+        (
+            &format!("{thread}{}", raised("ValueError: no such split here")),
+            "user_code",
+            "no such split",
+        ),
+        // Neither does what was said long before.
+        (
+            &format!("{tensor}{}{chain}", "step\n".repeat(500)),
+            "unknown",
+            "nothing was suitable",
+        ),
+    ]);
+}
