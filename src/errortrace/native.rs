@@ -11,26 +11,28 @@ const MAX_FRAMES: usize = 200;
 /// Lines of a message kept.
 const MAX_LINES: usize = 40;
 
+/// What a shell says of a process that died.
+pub(super) const DEATHS: [&str; 9] = [
+    "Aborted",
+    "Killed",
+    "Segmentation fault",
+    "Bus error",
+    "Illegal instruction",
+    "Floating point exception",
+    "Terminated",
+    "Trace/breakpoint trap",
+    "Out of memory",
+];
+
 /// Whether a line says that a process died, in the shell's words.
 pub(super) fn is_death(line: &str) -> bool {
-    const WORDS: [&str; 9] = [
-        "Aborted",
-        "Killed",
-        "Segmentation fault",
-        "Bus error",
-        "Illegal instruction",
-        "Floating point exception",
-        "Terminated",
-        "Trace/breakpoint trap",
-        "Out of memory",
-    ];
     let line = line.trim();
     let bare = line
         .strip_suffix("(core dumped)")
         .unwrap_or(line)
         .trim_end()
         .trim_end_matches('.');
-    if WORDS.contains(&bare) {
+    if DEATHS.contains(&bare) {
         return true;
     }
     if line.starts_with("*** Process received signal")
@@ -50,7 +52,7 @@ pub(super) fn is_death(line: &str) -> bool {
     }
     // `run.sh: line 12: 4242 Killed   python train.py`.
     line.contains(": line ")
-        && WORDS
+        && DEATHS
             .iter()
             .any(|word| line.contains(&format!(" {word} ")) || line.ends_with(word))
 }
