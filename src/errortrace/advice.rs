@@ -145,6 +145,48 @@ pub(super) const NUM_WORKERS_ZERO: Tip =
     plain("Set num_workers to 0 to see the worker's own error.");
 pub(super) const REPORT_BUG: Tip = plain("Report it with `ragicamp errors --copy-report`.");
 pub(super) const OPEN_FILES: Tip = plain("Raise the limit of open files (ulimit -n).");
+pub(super) const OWN_KERNEL: Tip = plain(
+    "The device is well: look for the program's own wild access or early end, with CUDA_LAUNCH_BLOCKING=1.",
+);
+pub(super) const MOUNT: Tip = plain(
+    "Check the mount or the disk (df, dmesg) and write elsewhere meanwhile; what was answered is kept.",
+);
+pub(super) const OTHER_BINARY: Tip = plain(
+    "Use a build for this machine: its processor lacks what the program was compiled for (AVX2, AVX-512, another architecture).",
+);
+pub(super) const COMPILER: Tip = plain(
+    "Install a C compiler and Python's headers (gcc, python3-dev); for -lcuda, put libcuda.so on the linker's path.",
+);
+pub(super) const FEWER_THREADS: Tip = plain(
+    "Start fewer threads and processes (OMP_NUM_THREADS, num_workers), or raise their limit (ulimit -u).",
+);
+pub(super) const ONE_OPENMP: Tip = plain(
+    "Two packages bring an OpenMP runtime each: install them from one source, so that they share it.",
+);
+pub(super) const CONTAINER_GPU: Tip = plain(
+    "Install NVIDIA's container toolkit and load the driver on the host, and start the container with --gpus all.",
+);
+pub(super) const CLUSTER_GPU: Tip =
+    plain("Wait for a GPU to become free in the cluster, or ask for fewer or other ones.");
+pub(super) const IMAGE: Tip =
+    plain("Check the image's name and tag, and the credentials of its registry.");
+pub(super) const CERTIFICATES: Tip = plain(
+    "Point SSL_CERT_FILE and REQUESTS_CA_BUNDLE at the certificates of your proxy, or bypass it.",
+);
+pub(super) const CREDIT: Tip =
+    plain("Add credit or raise the spending limit of the account; trying again does not help.");
+pub(super) const TRUST_CODE: Tip = tip(
+    "Read the code that {model} brings along, and then set trust_remote_code.",
+    "Read the code that the repository brings along, and then set trust_remote_code.",
+);
+pub(super) const UPDATE_LIBRARY: Tip = plain(
+    "Update the library that the message names; its own check failed, so a broken file or a bug of it is behind this.",
+);
+pub(super) const ONE_WRITER: Tip = plain(
+    "End the other process that holds the database, and keep it on a local disk: network file systems do not lock well.",
+);
+pub(super) const TRACKER_OFFLINE: Tip =
+    plain("Run with WANDB_MODE=offline and upload later with `wandb sync`.");
 
 /// The sentence for `context`.
 pub(super) fn render(tip: &Tip, context: &Context) -> String {

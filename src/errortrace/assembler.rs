@@ -457,7 +457,7 @@ fn is_known(message: &str) -> bool {
 }
 
 /// A known failure's words inside of prose, source text or a table of
-/// settings are not the failure.
+/// settings are not the failure, nor is one that was dealt with.
 fn quoted(message: &str) -> bool {
     let trimmed = message.trim_start();
     trimmed.starts_with(['#', '"', '\'', '|', '*', '>'])
@@ -466,6 +466,8 @@ fn quoted(message: &str) -> bool {
         || trimmed.starts_with("If ")
         || trimmed.starts_with("Note")
         || trimmed.starts_with("UserWarning")
+        || message.contains("Decreasing batch size")
+        || message.contains("Reducing batch size")
         || message.contains("Warning: ")
         || message.contains("warning: ")
 }

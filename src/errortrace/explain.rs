@@ -64,7 +64,7 @@ pub(super) fn class_of(rule: &Rule, phase: ErrorPhase, hint: ErrorPhase) -> Erro
             (_, ErrorPhase::Evaluation | ErrorPhase::Inference) => ErrorClass::OomEval,
             // Loading for inference is the commoner case of loading.
             (ErrorPhase::Initialization, _) => ErrorClass::OomEval,
-            _ => ErrorClass::OomTraining,
+            _ => ErrorClass::OomEval,
         },
     }
 }

@@ -2,11 +2,20 @@
 
 use super::{Rule, RuleClass::Config, RuleClass::Unknown};
 use crate::errortrace::advice::{
-    CHAT_TEMPLATE, CHECK_DATA, CHECK_MODEL, CHECK_PATH, DOWNLOAD_AGAIN, FEWER_PASSAGES, FIX_CODE,
-    FIX_CONFIG, FULL_PRECISION, INSTALL, LOGIN, LOWER_LR, OFFLINE, PIN_VERSIONS,
+    CHAT_TEMPLATE, CHECK_DATA, CHECK_IDS, CHECK_MODEL, CHECK_PATH, COMPILER, DOWNLOAD_AGAIN,
+    FEWER_PASSAGES, FIX_CODE, FIX_CONFIG, FULL_PRECISION, INSTALL, LOGIN, LOWER_LR, OFFLINE,
+    PIN_VERSIONS, TRUST_CODE,
 };
 
 pub(super) const DEPENDENCIES: &[Rule] = &[
+    Rule::new("compiler", Config, r"Failed to find C compiler|fatal error: Python\.h|cannot find -l\w+|\b(?:gcc|g\+\+|cc|c\+\+): (?:command )?not found")
+        .alone()
+        .says("A kernel had to be compiled, and the compiler, its headers or a library it links are missing.")
+        .advice(&[COMPILER])
+        .like(&[
+            "RuntimeError: Failed to find C compiler. Please specify via CC environment variable.",
+            "/usr/bin/ld: cannot find -lcuda: No such file or directory",
+        ]),
     Rule::new("dependency", Config, r"^\S*(?:ModuleNotFoundError|ImportError|PackageNotFoundError|DistributionNotFound|VersionConflict)\b")
         .says("A Python package is missing, or too old or too new for the code.")
         .advice(&[INSTALL, PIN_VERSIONS])
@@ -15,19 +24,41 @@ pub(super) const DEPENDENCIES: &[Rule] = &[
             "ImportError: cannot import name '_get_submodules_from_module' from 'transformers.modeling_utils' (/x/y.py)",
             "ImportError: libcudart.so.12: cannot open shared object file: No such file or directory",
         ]),
-    Rule::new("dependency", Config, r"(?i)cannot open shared object file|undefined symbol:|version `(?:GLIBC|GLIBCXX|CXXABI)\S*' not found|error while loading shared libraries|DLL load failed|requires .{0,60}(?:to be installed|library|package) but it (?:was|is) not|Please (?:run )?`?pip install|is not installed\b.{0,80}(?:install|pip|conda)|A module that was compiled using NumPy 1\.x|numpy\.dtype size changed|^\S*error: can't find crate|Failed to import transformers|operator \S+ does not exist|No such operator|Error building extension|Ninja is required|WinError 126|Error loading .{0,200}\.dll|You need to install|FlashAttention2? has been toggled on, but it cannot be used")
+    Rule::new("dependency", Config, r"(?i)cannot open shared object file|undefined symbol:|version `(?:GLIBC|GLIBCXX|CXXABI)\S*' not found|error while loading shared libraries|DLL load failed|requires .{0,60}(?:to be installed|library|package) but it (?:was|is) not|Please (?:run )?`?pip install|is not installed\b.{0,80}(?:install|pip|conda)|A module that was compiled using NumPy 1\.x|numpy\.dtype size changed|^\S*error: can't find crate|Failed to import transformers|operator \S+ does not exist|No such operator|Error building extension|Ninja is required|WinError 126|Error loading .{0,200}\.dll|You need to install|requires? Flash ?Attention|Dataset scripts are no longer supported|was removed in the NumPy|Unable to find javac|FlashAttention2? has been toggled on, but it cannot be used")
         .says("A library is missing, or was built for another version.")
         .advice(&[INSTALL, PIN_VERSIONS])
         .like(&[
             "OSError: libcublas.so.11: cannot open shared object file: No such file or directory",
             "python: error while loading shared libraries: libnccl.so.2: cannot open shared object file",
             "RuntimeError: Error building extension 'cpu_adam'",
+            "NotImplementedError: Sharded Llama requires Flash Attention enabled models.",
+            "RuntimeError: Dataset scripts are no longer supported, but found wiki.py",
         "RuntimeError: operator torchvision::nms does not exist",
         "ValueError: numpy.dtype size changed, may indicate binary incompatibility. Expected 96 from C header, got 88 from PyObject",
         ]),
 ];
 
 pub(super) const RULES: &[Rule] = &[
+    Rule::new("remote_code", Config, r"contains custom code which must be executed|trust_remote_code=True` to allow")
+        .says("The repository brings code of its own along, and running it was not allowed.")
+        .advice(&[TRUST_CODE])
+        .like(&["ValueError: The repository for a/b contains custom code which must be executed to correctly load the model."]),
+    Rule::new("missing_file", Config, r"failed to open GGUF file|failed to load model from .{0,200}No such file")
+        .alone()
+        .says("The model's file does not exist or can not be opened.")
+        .advice(&[CHECK_PATH])
+        .like(&["gguf_init_from_file: failed to open GGUF file 'models/qwen.gguf'"]),
+    Rule::new("unsupported_dtype", Config, r#"unsupported dtype \S+ for op|"\w+" not implemented for '\w+'|not implemented for 'Half'"#)
+        .says("An operation does not exist for this number format on this device.")
+        .advice(&[FULL_PRECISION])
+        .like(&[
+            "Error: unsupported dtype BF16 for op matmul",
+            "RuntimeError: \"addmm_impl_cpu_\" not implemented for 'Half'",
+        ]),
+    Rule::new("bad_ids", Config, r"index out of range in self")
+        .says("A token, label or position id lies outside of its table.")
+        .advice(&[CHECK_IDS])
+        .like(&["IndexError: index out of range in self"]),
     Rule::new("chat_template", Config, r"(?i)chat[_ ]template|apply_chat_template|TemplateError|TemplateSyntaxError|UndefinedError|System role not supported|Conversation roles must alternate|jinja2\.exceptions|Only user and assistant roles|minijinja")
         .says("The model's chat template refused the messages, or there is none.")
         .advice(&[CHAT_TEMPLATE])
@@ -36,7 +67,7 @@ pub(super) const RULES: &[Rule] = &[
             "jinja2.exceptions.TemplateError: Conversation roles must alternate user/assistant/user/assistant/...",
             "ValueError: Cannot use chat template functions because tokenizer.chat_template is not set and no template argument was passed!",
         ]),
-    Rule::new("bad_weights", Config, r"(?i)size mismatch for |Error\(s\) in loading state_dict|Missing key\(s\) in state_dict|Unexpected key\(s\) in state_dict|SafetensorError|safetensors_rust|HeaderTooLarge|HeaderTooSmall|MetadataIncompleteBuffer|InvalidHeaderDeserialization|Unable to load weights from|invalid load key|PytorchStreamReader|unpickling stack underflow|corrupted .{0,30}(?:checkpoint|file|weights)|is not a valid (?:checkpoint|GGML\w*|GGUF\w*)|bad magic|invalid magic|wrong number of tensors|tensor '\S+' (?:not found|data is not within)|missing tensor|cannot find tensor|failed to load model|error loading model|failed to read magic|Consistency check failed|unable to find tensor|unknown model architecture|UnpicklingError|Weights only load failed|file is corrupted|were not initialized from the model checkpoint.{0,40}error")
+    Rule::new("bad_weights", Config, r"(?i)size mismatch for |Error\(s\) in loading state_dict|Missing key\(s\) in state_dict|Unexpected key\(s\) in state_dict|SafetensorError|safetensors_rust|HeaderTooLarge|HeaderTooSmall|MetadataIncompleteBuffer|InvalidHeaderDeserialization|Unable to load weights from|invalid load key|PytorchStreamReader|unpickling stack underflow|corrupted .{0,30}(?:checkpoint|file|weights)|is not a valid (?:checkpoint|GGML\w*|GGUF\w*)|bad magic|invalid magic|wrong number of tensors|tensor '\S+' (?:not found|data is not within)|missing tensor|cannot find tensor|failed to load model|error loading model|failed to read magic|Consistency check failed|unable to find tensor|weight is missing: |unknown model architecture|UnpicklingError|Weights only load failed|file is corrupted|were not initialized from the model checkpoint.{0,40}error")
         .alone()
         .says("The weights are incomplete, broken, or of another model or format.")
         .advice(&[DOWNLOAD_AGAIN, CHECK_MODEL, PIN_VERSIONS])
@@ -56,7 +87,7 @@ pub(super) const RULES: &[Rule] = &[
             "ValueError: Unrecognized configuration class <class 'X'> for this kind of AutoModel: AutoModelForCausalLM.",
             "KeyError: 'qwen2'",
         ]),
-    Rule::new("missing_model", Config, r"(?i)RepositoryNotFoundError|RevisionNotFoundError|EntryNotFoundError|LocalEntryNotFoundError|is not a local folder and is not a valid model identifier|Repository Not Found|does not appear to have a file named|Can't load (?:the )?(?:model|tokenizer|config|feature extractor|image processor|configuration)|HFValidationError|Repo id must|no file named (?:pytorch_model|model|tf_model|config|adapter)|404.{0,40}(?:Client Error|Not Found)|NotFoundError: Error code: 404|The model .{0,80} does not exist|DatasetNotFoundError|Couldn't find (?:a dataset|any data file|file)|offline mode is enabled|outgoing traffic has been disabled|Couldn't reach .{0,80}on the Hub|BuilderConfig .{0,80}not found|Unknown split")
+    Rule::new("missing_model", Config, r"(?i)RepositoryNotFoundError|RevisionNotFoundError|EntryNotFoundError|LocalEntryNotFoundError|is not a local folder and is not a valid model identifier|Repository Not Found|does not appear to have a file named|Can't load (?:the )?(?:model|tokenizer|config|feature extractor|image processor|configuration)|HFValidationError|Repo id must|no file named (?:pytorch_model|model|tf_model|config|adapter)|404.{0,40}(?:Client Error|Not Found)|status code:? 404\b|NotFoundError: Error code: 404|The model .{0,80} does not exist|DatasetNotFoundError|Couldn't find (?:a dataset|any data file|file)|offline mode is enabled|outgoing traffic has been disabled|Couldn't reach .{0,80}on the Hub|BuilderConfig .{0,80}not found|Unknown split")
         .says("The model or dataset, or a file of it, is not where it was looked for.")
         .advice(&[CHECK_MODEL, LOGIN, OFFLINE])
         .like(&[
@@ -66,7 +97,7 @@ pub(super) const RULES: &[Rule] = &[
             "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': '/data/x/y'.",
             "datasets.exceptions.DatasetNotFoundError: Dataset 'x/y' doesn't exist on the Hub or cannot be accessed.",
         ]),
-    Rule::new("context_length", Config, r"(?i)maximum (?:context|sequence|model) length|(?:prompt|input|sequence|request).{0,60}(?:longer than|exceeds?|too long).{0,60}(?:context|max|length|limit|model)|context[_ ]length[_ ]exceeded|is greater than the maximum (?:length|context)|exceeds the model's|requested tokens .{0,30}exceed context window|max_model_len .{0,60}(?:greater|larger)|maximum allowed (?:length|tokens)|context window of|larger than the max_model_len")
+    Rule::new("context_length", Config, r"(?i)maximum (?:context|sequence|model) length|\b(?:prompt|input|sequence|request)\b.{0,60}(?:longer than|exceeds?|too long).{0,60}(?:context|max|length|limit|model)|context[_ ]length[_ ]exceeded|is greater than the maximum (?:length|context)|exceeds the model's|requested tokens .{0,30}exceed context window|max_model_len .{0,60}(?:greater|larger)|maximum allowed (?:length|tokens)|context window of|larger than the max_model_len")
         .says("A prompt is longer than the model's context.")
         .advice(&[FEWER_PASSAGES])
         .like(&[
@@ -120,7 +151,7 @@ pub(super) const RULES: &[Rule] = &[
             "yaml.scanner.ScannerError: mapping values are not allowed here",
             "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
         ]),
-    Rule::new("arguments", Config, r"(?i)unrecognized arguments|the following arguments are required|argument .{0,60}: (?:invalid|expected|not allowed)|invalid choice|unexpected argument '|required arguments? w(?:as|ere) not provided|got an unexpected keyword argument|missing \d+ required (?:positional|keyword-only) argument|takes (?:from )?\d+ (?:to \d+ )?positional arguments? but|ArgumentError|ConfigurationError|ConfigAttributeError|ConfigKeyError|MissingMandatoryValue|MissingConfigException|ValidationError|ConfigCompositionException|OverrideParseException|Could not override|UnsupportedInterpolationType|Unknown argument|unknown option|Invalid value for|No such option|Missing option|HfArgumentParser|invalid (?:partition|account|qos)|Unable to allocate resources|Batch job submission failed|Requested node configuration is not available|Unable to create step for job|argparse|Extra inputs are not permitted|Invalid `?(?:config|setting|parameter)")
+    Rule::new("arguments", Config, r"(?i)unrecognized arguments|the following arguments are required|argument .{0,60}: (?:invalid|expected|not allowed)|invalid choice|unexpected argument '|required arguments? w(?:as|ere) not provided|got an unexpected keyword argument|missing \d+ required (?:positional|keyword-only) argument|takes (?:from )?\d+ (?:to \d+ )?positional arguments? but|ArgumentError|ConfigurationError|ConfigAttributeError|ConfigKeyError|MissingMandatoryValue|MissingConfigException|ValidationError|ConfigCompositionException|OverrideParseException|Could not override|UnsupportedInterpolationType|Unknown argument|unknown option|Invalid value for|No such option|Missing option|HfArgumentParser|invalid (?:partition|account|qos)|Unable to allocate resources|Batch job submission failed|Job submit/allocate failed|Requested node configuration is not available|Unable to create step for job|argparse|Extra inputs are not permitted|Invalid `?(?:config|setting|parameter)")
         .says("An argument or a setting is missing, unknown, or of a value that is not allowed.")
         .advice(&[FIX_CONFIG])
         .like(&[
@@ -128,7 +159,8 @@ pub(super) const RULES: &[Rule] = &[
             "TypeError: __init__() got an unexpected keyword argument 'use_fast'",
             "TypeError: forward() missing 1 required positional argument: 'labels'",
             "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig",
-            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
+            "salloc: error: Job submit/allocate failed: Requested time limit is invalid (missing or exceeds some limit)",
+            "sbatch: error: Batch job submission failed|Job submit/allocate failed: Invalid account or account/partition combination specified",
         ]),
     Rule::new("bad_setting", Config, r"(?i)(?:^\S*(?:ValueError|AssertionError|RuntimeError|NotImplementedError|TypeError|Exception): .{0,120}(?:must be (?:divisible|positive|greater|less|one of|set|specified|a |an |in |between)|not divisible by|should be one of|is not supported|are not supported|not supported (?:with|for|by|yet)|unsupported (?:dtype|quantization|value|type|device)|is not a valid|is required|cannot be used (?:with|together)|not allowed|is not one of|unknown (?:dtype|option|device|backend|activation|optimizer|scheduler|config)|only supports?|requires? (?:the )?(?:`|--)))|Bfloat16 is only supported on GPUs|does not support (?:bf16|bfloat16|fp8|int8|LoRA)|Target modules .{0,80}not found in the base model|CUBLAS_WORKSPACE_CONFIG|train_batch_size is not equal to")
         .medium()

@@ -5,12 +5,18 @@ use super::{
     RuleClass::{Config, Cuda},
 };
 use crate::errortrace::advice::{
-    BUILD_FOR_GPU, CHECK_IDS, HALVE_BATCH, INSTALL, LAUNCH_BLOCKING, LOWER_LAUNCH, OTHER_PROCESSES,
-    OTHER_QUANTIZATION, REPLACE_HARDWARE, RESTART_PROCESS, UPDATE_DRIVER, VISIBLE_DEVICES,
+    BUILD_FOR_GPU, CHECK_IDS, CLUSTER_GPU, CONTAINER_GPU, HALVE_BATCH, INSTALL, LAUNCH_BLOCKING,
+    LOWER_LAUNCH, OTHER_PROCESSES, OTHER_QUANTIZATION, OWN_KERNEL, REPLACE_HARDWARE,
+    RESTART_PROCESS, UPDATE_DRIVER, VISIBLE_DEVICES,
 };
 
 pub(super) const RULES: &[Rule] = &[
-    Rule::new("ecc_xid", Cuda, r"(?i)\bXid\b.{0,40}\d|uncorrectable ECC|CUDA_ERROR_ECC_UNCORRECTABLE|GPU has fallen off the bus|GPU is lost|row remapping|NVLink error|CUDA_ERROR_NVLINK_UNCORRECTABLE|double[- ]bit ECC|unspecified launch failure.{0,20}ECC")
+    Rule::new("xid_application", Cuda, r"(?i)\bXid\b(?: \(PCI:[0-9a-f:.]+\))?:? *(?:13|31|43|45)\b")
+        .alone()
+        .says("The driver stopped a program's work on the GPU because of the program's own fault.")
+        .advice(&[OWN_KERNEL, RESTART_PROCESS])
+        .like(&["NVRM: Xid (PCI:0000:07:00): 31, pid=12, name=python, Ch 00000008"]),
+    Rule::new("ecc_xid", Cuda, r"(?i)\bXid\b.{0,40}\d|uncorrectable ECC|CUDA_ERROR_ECC_UNCORRECTABLE|fallen off the bus|GPU is lost|row remapping|NVLink error|CUDA_ERROR_NVLINK_UNCORRECTABLE|double[- ]bit ECC|unspecified launch failure.{0,20}ECC")
         .alone()
         .says("The GPU reported a hardware fault.")
         .advice(&[REPLACE_HARDWARE, RESTART_PROCESS])
@@ -75,7 +81,7 @@ pub(super) const RULES: &[Rule] = &[
             "CUDA error 35: CUDA driver version is insufficient for CUDA runtime version",
             "RuntimeError: Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized",
         ]),
-    Rule::new("no_gpu", Cuda, r"(?i)no CUDA-capable device|No CUDA GPUs are available|Found no NVIDIA driver|CUDA_ERROR_NO_DEVICE|cudaErrorNoDevice|invalid device ordinal|CUDA_ERROR_INVALID_DEVICE|couldn't communicate with the NVIDIA driver|No HIP GPUs are available|Failed to infer device type|CUDA unknown error - this may be due to an incorrectly set up environment|failed call to cuInit|CUDA driver initialization failed|No GPU found|no GPUs? (?:were )?(?:found|detected|available)")
+    Rule::new("no_gpu", Cuda, r"(?i)no CUDA-capable device|No CUDA GPUs are available|Found no NVIDIA driver|CUDA_ERROR_NO_DEVICE|cudaErrorNoDevice|invalid device ordinal|CUDA_ERROR_INVALID_DEVICE|couldn't communicate with the NVIDIA driver|No HIP GPUs are available|Failed to infer device type|CUDA unknown error - this may be due to an incorrectly set up environment|failed call to cuInit|CUDA driver initialization failed|No GPU found|CUDA is required but not available|no GPUs? (?:were )?(?:found|detected|available)")
         .alone()
         .says("The program sees no GPU, or not the one it was told to use.")
         .advice(&[VISIBLE_DEVICES, UPDATE_DRIVER])
@@ -85,6 +91,16 @@ pub(super) const RULES: &[Rule] = &[
             "RuntimeError: CUDA error: invalid device ordinal",
             "RuntimeError: Failed to infer device type, please set the environment variable `VLLM_LOGGING_LEVEL=DEBUG`",
         ]),
+    Rule::new("no_gpu", Cuda, r"could not select device driver|nvidia-container-cli: .{0,40}error|nvml error: driver not loaded")
+        .alone()
+        .says("The container was started without a GPU that works.")
+        .advice(&[CONTAINER_GPU, UPDATE_DRIVER])
+        .like(&["docker: Error response from daemon: could not select device driver \"\" with capabilities: [[gpu]]."]),
+    Rule::new("no_gpu", Cuda, r"Insufficient (?:nvidia|amd)\.com/gpu")
+        .alone()
+        .says("No machine of the cluster has a free GPU.")
+        .advice(&[CLUSTER_GPU])
+        .like(&["0/1 nodes are available: 1 Insufficient nvidia.com/gpu."]),
     Rule::new("device_busy", Cuda, r"(?i)busy or unavailable|CUDA_ERROR_DEVICE_UNAVAILABLE|cudaErrorDevicesUnavailable")
         .alone()
         .says("Another process holds the GPU, or the GPU admits only one.")
@@ -113,12 +129,12 @@ pub(super) const RULES: &[Rule] = &[
         .says("A kernel crashed on the GPU.")
         .advice(&[RESTART_PROCESS, LAUNCH_BLOCKING])
         .like(&["RuntimeError: CUDA error: unspecified launch failure"]),
-    Rule::new("cublas", Cuda, r"CUBLAS_STATUS_\w+|cublas(?:Lt|Sgemm|Gemm)\w* (?:failed|error)|CublasError")
+    Rule::new("cublas", Cuda, r"CUBLAS_STATUS_\w+|cublas(?:Lt|Sgemm|Gemm)\w* (?:failed|error)|CublasError|Blas (?:\w+ )?launch failed")
         .alone()
         .says("The matrix library on the GPU failed; memory pressure and wrong ids are its usual causes.")
         .advice(&[HALVE_BATCH, LAUNCH_BLOCKING, CHECK_IDS])
-        .like(&["RuntimeError: CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx( handle, opa, opb, m, n, k)`"]),
-    Rule::new("cudnn", Cuda, r"(?i)CUDNN_STATUS_\w+|cuDNN error|Could not load library libcudnn|Unable to find a valid cuDNN algorithm|GET was unable to find an engine|FIND was unable to find an engine")
+        .like(&["RuntimeError: CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx( handle, opa, opb, m, n, k)`", "Internal: Blas GEMM launch failed : a.shape=(938, 256), b.shape=(256, 256)"]),
+    Rule::new("cudnn", Cuda, r"(?i)CUDNN_STATUS_\w+|cuDNN error|Could not load library libcudnn|Unable to find a valid cuDNN algorithm|GET was unable to find an engine|FIND was unable to find an engine|DNN library initialization failed")
         .alone()
         .says("The neural network library on the GPU failed; memory pressure and mixed versions are its usual causes.")
         .advice(&[HALVE_BATCH, UPDATE_DRIVER])

@@ -2,7 +2,9 @@
 //! code, and noise.
 
 use super::{Rule, RuleClass::Config, RuleClass::Unknown};
-use crate::errortrace::advice::{CHECK_DATA, FIX_CODE, REPORT_BUG};
+use crate::errortrace::advice::{
+    CHECK_DATA, CORE_DUMP, FIX_CODE, ONE_WRITER, REPORT_BUG, UPDATE_LIBRARY,
+};
 
 /// Tried before all others: words of an error where nothing failed.
 pub(super) const NOISE: &[Rule] = &[
@@ -50,7 +52,16 @@ pub(super) const RULES: &[Rule] = &[
         .says("The program came to something that is not written yet, or not for this setting.")
         .advice(&[FIX_CODE])
         .like(&["NotImplementedError", "NotImplementedError: Cannot copy out of meta tensor; no data!"]),
-    Rule::new("assertion", Unknown, r"^(?:\S+\.)?AssertionError\b|^panic: assertion|Assertion .{0,200}failed|assertion `?.{0,100} failed|GGML_ASSERT")
+    Rule::new("native_assertion", Unknown, r"GGML_ASSERT|^\S+: \S+:\d+: .{0,200}Assertion [`'].{0,200}' failed")
+        .alone()
+        .medium()
+        .says("A check inside a native library failed, and it ended the process.")
+        .advice(&[UPDATE_LIBRARY, CORE_DUMP])
+        .like(&[
+            "ggml.c:5: GGML_ASSERT(n > 0) failed",
+            "python: foo.cpp:12: void f(): Assertion `n > 0' failed.",
+        ]),
+    Rule::new("assertion", Unknown, r"^(?:\S+\.)?AssertionError\b|^panic: assertion|Assertion .{0,200}failed|assertion `?.{0,100} failed")
         .alone()
     .medium()
         .says("A check inside the program failed.")
@@ -58,13 +69,17 @@ pub(super) const RULES: &[Rule] = &[
         .like(&[
             "AssertionError: Comment line should start with #",
             "panic: assertion `left == right` failed",
-            "python: foo.cpp:12: void f(): Assertion `n > 0' failed.",
         ]),
     Rule::new("recursion", Unknown, r"RecursionError|maximum recursion depth|stack overflow|has overflowed its stack")
+        .alone()
         .says("A function called itself without end.")
         .advice(&[FIX_CODE])
         .like(&["RecursionError: maximum recursion depth exceeded", "thread 'main' has overflowed its stack"]),
-    Rule::new("database", Unknown, r"(?i)sqlite3\.|DatabaseError|OperationalError|database is locked|psycopg2?\.|sqlalchemy")
+    Rule::new("database_locked", Config, r"(?i)database (?:table )?is locked")
+        .says("Another process holds the database.")
+        .advice(&[ONE_WRITER])
+        .like(&["sqlite3.OperationalError: database is locked"]),
+    Rule::new("database", Unknown, r"(?i)sqlite3\.|DatabaseError|OperationalError|psycopg2?\.|sqlalchemy")
         .medium()
         .says("A database refused a statement.")
         .advice(&[FIX_CODE])
@@ -81,11 +96,11 @@ pub(super) const RULES: &[Rule] = &[
             "AttributeError: 'PeftModelForCausalLM' object has no attribute 'backward'",
             "NameError: name 'json' is not defined",
         ]),
-    Rule::new("panic", Unknown, r"^panic\b")
+    Rule::new("panic", Unknown, r"^panic\b|^(?:\S+\.)?PanicException\b")
         .medium()
         .says("A Rust program met a bug of its own and stopped.")
         .advice(&[REPORT_BUG])
-        .like(&["panic: called `Option::unwrap()` on a `None` value"]),
+        .like(&["panic: called `Option::unwrap()` on a `None` value", "pyo3_runtime.PanicException: AddedVocabulary bad split"]),
     Rule::new("uncaught", Unknown, r"^(?:[\w]+\.)*\w*(?:Error|Exception)\b")
         .low()
         .says("An exception that nobody handled ended the program.")

@@ -8,16 +8,30 @@ use crate::errortrace::advice::{
 };
 
 pub(super) const RULES: &[Rule] = &[
+    // Ray and Java name the host's memory as PyTorch names the GPU's.
+    Rule::new(
+        "oom_host",
+        Oom,
+        r"(?i)ray\.exceptions\.OutOfMemoryError|java\.lang\.OutOfMemoryError|Workers? \(tasks / actors\) killed due to memory pressure|(?:node|machine|pod) (?:was )?(?:running )?low on (?:memory|resource: memory)",
+    )
+    .alone()
+    .says("The machine's memory ran out, and the process was ended for it.")
+    .advice(&[LESS_HOST_MEMORY, HALVE_BATCH, SMALLER_MODEL])
+    .like(&[
+        "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.",
+        "(raylet) 3 Workers (tasks / actors) killed due to memory pressure (OOM), 0 Workers crashed",
+    ]),
     Rule::new(
         "dataloader_shm",
         Unknown,
-        r"(?i)insufficient shared memory|dataloader's workers are out of shared memory|unable to (?:open|allocate|resize|mmap).{0,40}shared memory|No space left on device.{0,60}/dev/shm|/dev/shm.{0,60}No space left",
+        r"(?i)insufficient shared memory|dataloader's workers are out of shared memory|unable to (?:open|allocate|resize|mmap).{0,40}shared memory|No space left on device.{0,60}/dev/shm|/dev/shm.{0,60}No space left|</torch_\d\S*>.{0,20}No space left",
     )
     .alone()
     .says("A data loader worker ran out of shared memory (/dev/shm).")
     .advice(&[SHM])
     .like(&[
         "RuntimeError: DataLoader worker (pid 30801) is killed by signal: Bus error. It is possible that dataloader's workers are out of shared memory. Please try to raise your shared memory limit.",
+        "RuntimeError: unable to write to file </torch_31_220_6>: No space left on device (28)",
         "ERROR: Unexpected bus error encountered in worker. This might be caused by insufficient shared memory (shm).",
     ]),
     Rule::new(
@@ -37,7 +51,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule::new(
         "oom_gpu",
         Oom,
-        r"(?i)(?:CUDA|HIP|ROCm|XPU|NPU|MPS)(?: backend)? out of memory|CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation|cudaMalloc(?:Async|Managed|Host)? failed|hipErrorOutOfMemory|cudaErrorOutOfMemory|torch\.(?:cuda\.)?OutOfMemoryError|^\S*OutOfMemoryError\b|failed to allocate (?:CUDA|Vulkan|Metal|ROCm|HIP|SYCL)\S* buffer|OOM when allocating tensor|Free memory on device .{0,80}is less than desired GPU memory|failed to allocate compute buffers|unable to allocate CUDA\d* buffer",
+        r"(?i)(?:CUDA|HIP|ROCm|XPU|NPU|MPS)(?: backend)? out of memory|CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation|cudaMalloc(?:Async|Managed|Host)? failed|hipErrorOutOfMemory|cudaErrorOutOfMemory|torch\.(?:cuda\.)?OutOfMemoryError|^\S*OutOfMemoryError\b|failed to allocate (?:CUDA|Vulkan|Metal|ROCm|HIP|SYCL)\S* buffer|OOM when allocating tensor|Free memory on device .{0,80}is less than desired GPU memory|failed to allocate compute buffers|unable to allocate (?:CUDA|Vulkan|Metal|ROCm|HIP|SYCL)\S* buffer|ErrorOutOfDeviceMemory|Device memory allocation of size \d+ failed",
     )
     .alone()
     .says("The GPU's memory ran out.")
@@ -50,6 +64,7 @@ pub(super) const RULES: &[Rule] = &[
         "tensorflow.python.framework.errors_impl.ResourceExhaustedError: OOM when allocating tensor with shape[32,512,1024]",
         "RuntimeError: MPS backend out of memory (MPS allocated: 17.5 GB)",
         "ValueError: Free memory on device (10.2/23.6 GiB) on startup is less than desired GPU memory utilization (0.9, 21.3 GiB).",
+        "ggml_vulkan: Device memory allocation of size 1073741824 failed.",
         "RuntimeError: NPU out of memory. Tried to allocate 64.00 MiB",
     ]),
     Rule::new(
@@ -80,7 +95,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule::new(
         "oom_host",
         Oom,
-        r"(?i)Detected \d+ oom[-_ ]?kill event|oom[-_]kill(?:er)?[:= ]|Out of memory: Killed process|Memory cgroup out of memory|OUT_OF_ME(?:MORY)?\b|task \d+: Out Of Memory|OOM Killed|OOMKilled|invoked oom-killer|Exceeded (?:job|step) memory limit|memory usage.{0,60}exceeded the (?:memory )?(?:limit|threshold)|exceeded memory limit.{0,40}(?:killed|terminated)|ray\.exceptions\.OutOfMemoryError|Workers? \(tasks / actors\) killed due to memory pressure|running low on memory.{0,80}killed",
+        r"(?i)Detected \d+ oom[-_ ]?kill event|oom[-_]kill(?:er)?[:= ]|Out of memory: Killed process|Memory cgroup out of memory|(?-i:\bOUT_OF_ME(?:MORY\b|\b|\+))|TERM_MEMLIMIT|killed by the OOM killer|Failed with result 'oom-kill'|task \d+: Out Of Memory|OOM Killed|OOMKilled|invoked oom-killer|Exceeded (?:job|step) memory limit|memory usage.{0,60}exceeded the (?:memory )?(?:limit|threshold)|exceeded memory limit.{0,40}(?:killed|terminated)|running low on memory.{0,80}killed",
     )
     .alone()
     .says("The machine's memory ran out, and the kernel or the scheduler killed the process.")
@@ -91,12 +106,14 @@ pub(super) const RULES: &[Rule] = &[
         "Out of memory: Killed process 4242 (python) total-vm:104857600kB",
         "srun: error: node12: task 0: Out Of Memory",
         "Memory cgroup out of memory: Killed process 99 (python3)",
-        "(raylet) 3 Workers (tasks / actors) killed due to memory pressure (OOM), 0 Workers crashed",
+        "TERM_MEMLIMIT: job killed after reaching LSF memory usage limit.",
+        "app.service: A process of this unit has been killed by the OOM killer.",
+        "State: OUT_OF_MEMORY (exit code 0)",
     ]),
     Rule::new(
         "oom_host",
         Oom,
-        r"(?i)^\S*MemoryError\b|Cannot allocate memory|DefaultCPUAllocator|std::bad_alloc|not enough memory: you tried to allocate|memory allocation of \d+ bytes failed|Unable to allocate \d[\d.]* [KMGT]i?B for an array|java\.lang\.OutOfMemoryError|fatal: out of memory|failed to map segment from shared object: Cannot allocate|ArrayMemoryError|\[Errno 12\]|realloc of size \d+ failed|malloc of size \d+ failed|malloc\(\) failed|The paging file is too small",
+        r"(?i)^\S*MemoryError\b|Cannot allocate memory|DefaultCPUAllocator|std::bad_alloc|not enough memory: you tried to allocate|memory allocation of \d+ bytes failed|Unable to allocate \d[\d.]* [KMGT]i?B for an array|fatal: out of memory|failed to map segment from shared object: Cannot allocate|ArrayMemoryError|\[Errno 12\]|realloc of size \d+ failed|malloc of size \d+ failed|malloc\(\) failed|The paging file is too small",
     )
     .alone()
     .says("The machine's memory ran out.")
@@ -114,9 +131,9 @@ pub(super) const RULES: &[Rule] = &[
         .says("A data loader worker was killed, most likely by the kernel because memory ran out.")
         .advice(&[LESS_HOST_MEMORY])
         .like(&["RuntimeError: DataLoader worker (pid 933394) is killed by signal: Killed."]),
-    Rule::new("oom_gpu", Oom, r"(?i)\bout of memory\b|\bOOM\b.{0,20}(?:error|fail|occurred)|insufficient (?:GPU |device |video )?memory|not enough (?:GPU|device|video|VRAM) memory")
+    Rule::new("oom_gpu", Oom, r"(?i)\bout of memory\b|\bOOM\b.{0,20}(?:error|fail|occurred)|insufficient (?:GPU |device |video )?memory|not enough (?:GPU |device |video |VRAM )?memory|modules are dispatched on the CPU or the disk")
         .medium()
         .says("Memory ran out.")
         .advice(&[HALVE_BATCH, QUANTIZE, SMALLER_MODEL])
-        .like(&["RuntimeError: out of memory", "error: not enough GPU memory to load the model"]),
+        .like(&["RuntimeError: out of memory", "error: not enough GPU memory to load the model", "RuntimeError: Not enough memory. Please try to increase --mem-fraction-static.", "ValueError: Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM"]),
 ];

@@ -1,7 +1,7 @@
 use super::super::{
     Confidence, Context, ErrorClass, classify, dedupe_key, explain_failure,
-    extractor::find_telling, mask_secrets, normalize::normalize, parse_error_log, read, rules,
-    secrets,
+    extractor::find_telling, mask_secrets, native, normalize::normalize, parse_error_log, read,
+    rules, secrets,
 };
 use crate::domain::FailureClass;
 use std::path::Path;
@@ -48,6 +48,66 @@ fn a_rule_that_stands_alone_finds_its_examples_in_a_log_of_plain_lines() {
         }
     }
     assert!(wrong.is_empty(), "not found: {wrong:#?}");
+}
+
+#[test]
+fn every_word_of_a_death_is_seen_in_a_log_of_plain_lines() {
+    for word in native::DEATHS {
+        let line = format!("{word} (core dumped)");
+        assert!(native::is_death(word), "{word}");
+        assert!(find_telling(line.as_bytes()).is_some(), "{line}");
+        let report = read(format!("step 1\n{line}\n").as_bytes());
+        assert!(report.has_failed(), "{line}");
+    }
+}
+
+#[test]
+fn words_of_a_failure_in_names_and_settings_are_no_failure() {
+    for line in [
+        "tests/test_errors.py::test_cuda_out_of_memory PASSED",
+        "Config: Namespace(kill_signal='SIGKILL', resume=True)",
+        "on_stop: SIGKILL, then exit",
+        "registered handlers for SIGTERM, SIGBUS and SIGSEGV",
+        "CUDA out of memory. Tried to allocate 20 GiB. Decreasing batch size to 32.",
+        "gradient overflow 0, killed 0, aborted 0",
+        "the search is not sufficient for exit",
+    ] {
+        let report = read(format!("{line}\n").as_bytes());
+        assert!(!report.has_failed(), "{line}: {:?}", report.headline());
+    }
+}
+
+#[test]
+fn what_a_program_did_to_the_device_is_not_the_devices_fault() {
+    for (code, subtype) in [
+        (13, "xid_application"),
+        (31, "xid_application"),
+        (43, "xid_application"),
+        (45, "xid_application"),
+        (48, "ecc_xid"),
+        (79, "ecc_xid"),
+        (131, "ecc_xid"),
+    ] {
+        let line = format!("NVRM: Xid (PCI:0000:07:00): {code}, pid=12, name=python");
+        assert_eq!(classify::find(&line).unwrap().subtype, subtype, "{line}");
+    }
+}
+
+#[test]
+fn statuses_of_the_hub_say_what_to_do() {
+    for (status, subtype) in [
+        (401, "auth"),
+        (403, "auth"),
+        (404, "missing_model"),
+        (429, "rate_limit"),
+        (500, "network"),
+        (503, "network"),
+    ] {
+        let line = format!(
+            "Error: request error: https://huggingface.co/x/y/resolve/main/config.json: status code {status}"
+        );
+        assert_eq!(classify::find(&line).unwrap().subtype, subtype, "{line}");
+    }
 }
 
 #[test]
