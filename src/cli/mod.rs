@@ -21,6 +21,7 @@ mod generate;
 mod health;
 #[cfg(feature = "index")]
 mod index;
+mod local_files;
 mod logging;
 mod man;
 mod metric_names;
@@ -42,6 +43,7 @@ mod submit;
 mod summary;
 mod table;
 mod verify;
+mod words;
 mod worker;
 
 pub use exit::{CliError, ExitStatus};

@@ -1,9 +1,11 @@
 use super::{
     CliError, ExitStatus,
     cache_dir::CacheDir,
+    local_files,
     progress::{self, Style},
     study_file::{self, Overrides, Selection, StudyFile},
     summary, table,
+    words::count,
 };
 use crate::{
     artifacts::{ArtifactError, StudyDir},
@@ -154,10 +156,11 @@ pub fn run(args: &RunArgs) -> Result<ExitStatus, CliError> {
         selected = task(selected, index, args.tasks.as_deref())?;
     }
     if args.validate {
+        local_files::check(&file.study, &file.bases)?;
         println!(
-            "{}: {} experiments, nothing is wrong",
+            "{}: {}, nothing is wrong",
             args.study.display(),
-            file.study.experiments.len()
+            count(file.study.experiments.len(), "experiment")
         );
         return Ok(ExitStatus::OK);
     }
@@ -230,6 +233,7 @@ pub fn execute(
     let study = &file.study;
     let planned = planned(file, selected, output, &mut resources, force)?;
     if how.dry_run {
+        local_files::warn(study, &file.bases);
         table::print_plan(study, selected, &planned, output, how)?;
         return Ok(ExitStatus::OK);
     }

@@ -181,8 +181,14 @@ pub(super) fn fetch(
 
 fn find_path(spec: &DatasetSpec, path: &Path, search: &SearchPaths) -> Result<Found, DatasetError> {
     let places = search.places(path);
-    match places.iter().find(|place| place.is_file()) {
-        Some(place) => Ok(Found::local(vec![place.clone()])),
+    if let Some(place) = places.iter().find(|place| place.is_file()) {
+        return Ok(Found::local(vec![place.clone()]));
+    }
+    match places.iter().find(|place| place.is_dir()) {
+        Some(place) => Err(DatasetError::Directory {
+            name: spec.name.clone(),
+            path: place.clone(),
+        }),
         // The first two are where people expect it; more would only confuse.
         None => Err(DatasetError::Missing {
             name: spec.name.clone(),

@@ -51,6 +51,14 @@ pub enum DatasetError {
         /// Where it was looked for, in this order.
         tried: Vec<PathBuf>,
     },
+    /// There is a directory where a file should be.
+    #[error("dataset '{name}': {} is a directory: let `path:` name a file in it", path.display())]
+    Directory {
+        /// The name in the study.
+        name: String,
+        /// The directory.
+        path: PathBuf,
+    },
     /// A dataset of the hub is not on this machine.
     #[error(
         "dataset '{name}': {reason}; or save it as '{}', one JSON object with question and answers per line",

@@ -54,6 +54,10 @@ impl Catalog for ProgramCatalog {
     fn prompt(&self, name: &str, dataset: &str) -> Option<Prompt> {
         prompts::library().resolve(name, dataset)
     }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
 }
 
 /// A corpus that studies may name without a path.

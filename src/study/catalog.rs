@@ -64,6 +64,13 @@ pub trait Catalog {
     /// that [`Catalog::prompts`] does not list as available.
     fn prompt(&self, name: &str, dataset: &str) -> Option<Prompt>;
 
+    /// An environment variable, for paths such as `~/data` and `$DATA/nq.jsonl`.
+    /// Without a body of one's own none is set.
+    fn variable(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
+
     /// Words before the colon of a model.
     fn providers(&self) -> Vec<KnownName> {
         vec![

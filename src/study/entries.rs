@@ -4,6 +4,7 @@ use super::{
     catalog::{Availability, Catalog, KnownName, Names},
     fields::{At, shorten},
     keys,
+    paths::{self, LocalKind, is_local},
     yaml::{Place, Value},
 };
 use crate::domain::{
@@ -105,9 +106,12 @@ const PROVIDERS: &[(&str, Provider)] = &[
 /// An entry of `models`.
 pub(super) fn model(at: &At<'_>, names: &Names<'_>) -> Option<Choice<ModelSpec>> {
     let spec = match &at.node.value {
-        Value::Map(_) => model_mapping(at)?,
-        _ => model_text(at, at.text()?, None)?,
+        Value::Map(_) => model_mapping(at, names)?,
+        _ => model_text(at, at.text()?, Kind::default(), names)?,
     };
+    if spec.provider == Provider::Gguf || (spec.provider == Provider::Hf && is_local(&spec.name)) {
+        paths::remember(at, LocalKind::Model(spec.clone()), &spec.name);
+    }
     let provider = spec.provider.as_str();
     let trouble = match availability(at, "provider", provider, &names.providers, CELLS_FAIL) {
         Ok(trouble) => trouble,
@@ -133,7 +137,7 @@ pub(super) fn model(at: &At<'_>, names: &Names<'_>) -> Option<Choice<ModelSpec>>
     Some(Choice::new(spec, at).with_trouble(trouble))
 }
 
-fn model_mapping(at: &At<'_>) -> Option<ModelSpec> {
+fn model_mapping(at: &At<'_>, names: &Names<'_>) -> Option<ModelSpec> {
     let fields = at.fields(keys::MODEL)?;
     let provider = fields.get("provider");
     let provider = match &provider {
@@ -148,18 +152,14 @@ fn model_mapping(at: &At<'_>) -> Option<ModelSpec> {
         );
         return None;
     };
-    let mut text = name.text()?.to_owned();
+    let text = name.text()?;
     let is_path = name.path.ends_with(".path");
-    if is_path && !is_local(&text) && provider != Some(Provider::Gguf) && !text.ends_with(".gguf") {
-        // A relative directory without ./ would be taken for a name on the hub.
-        text = format!("./{text}");
-    }
     let provider = match provider {
         None if is_path && text.ends_with(".gguf") => Some(Provider::Gguf),
         None if is_path => Some(Provider::Hf),
         provider => provider,
     };
-    let mut spec = model_text(&name, &text, provider)?;
+    let mut spec = model_text(&name, text, Kind { provider, is_path }, names)?;
     if let Some(revision) = fields.get("revision") {
         let text = revision.text()?;
         if spec.provider != Provider::Hf || is_local(&spec.name) {
@@ -199,14 +199,17 @@ fn model_mapping(at: &At<'_>) -> Option<ModelSpec> {
     Some(spec)
 }
 
-/// Whether a name is a path by its beginning.
-fn is_local(name: &str) -> bool {
-    name.starts_with(['/', '.', '~'])
+/// What is known of a model beside its text.
+#[derive(Clone, Copy, Default)]
+struct Kind {
+    provider: Option<Provider>,
+    /// The text is a path, however it begins.
+    is_path: bool,
 }
 
-fn model_text(at: &At<'_>, text: &str, provider: Option<Provider>) -> Option<ModelSpec> {
+fn model_text(at: &At<'_>, text: &str, kind: Kind, names: &Names<'_>) -> Option<ModelSpec> {
     let text = text.trim();
-    let (provider, name) = match (provider, text.split_once(':')) {
+    let (provider, name) = match (kind.provider, text.split_once(':')) {
         (Some(provider), Some((word, name))) if word == provider.as_str() => (provider, name),
         (Some(provider), _) => (provider, text),
         (None, Some((word, name))) => match PROVIDERS.iter().find(|(known, _)| *known == word) {
@@ -246,11 +249,19 @@ fn model_text(at: &At<'_>, text: &str, provider: Option<Provider>) -> Option<Mod
             return None;
         }
     };
+    let mut name = name.to_owned();
+    if matches!(provider, Provider::Hf | Provider::Gguf) {
+        name = paths::expand(at, &name, names)?;
+    }
+    if kind.is_path && provider == Provider::Hf && !is_local(&name) {
+        // A relative directory without ./ would be taken for a name on the hub.
+        name.insert_str(0, "./");
+    }
     let (name, revision) = match name.rsplit_once('@') {
         Some((name, revision)) if provider == Provider::Hf && !is_local(name) => {
             (name, Some(revision.to_owned()))
         }
-        _ => (name, None),
+        _ => (name.as_str(), None),
     };
     let is_hub = provider == Provider::Hf && !is_local(name);
     let problem = if name.is_empty() {
@@ -301,11 +312,15 @@ pub(super) fn dataset(at: &At<'_>, names: &Names<'_>) -> Option<Choice<DatasetSp
         fields: FieldMap::default(),
         sample_seed: None,
     };
-    let mut named = at.clone();
+    let (mut named, mut pathed) = (at.clone(), at.clone());
     if let Value::Map(_) = &at.node.value {
         let fields = at.fields(keys::DATASET)?;
         let text = |key: &str| fields.get(key).and_then(|at| at.text().map(str::to_owned));
-        spec.path = text("path");
+        let path = fields.get("path");
+        spec.path = match &path {
+            Some(at) => Some(paths::expand(at, at.text()?, names)?),
+            None => None,
+        };
         spec.split = text("split");
         spec.revision = text("revision");
         if let Some(keys) = fields
@@ -321,6 +336,7 @@ pub(super) fn dataset(at: &At<'_>, names: &Names<'_>) -> Option<Choice<DatasetSp
                 context: text("context"),
             };
         }
+        pathed = path.unwrap_or(pathed);
         match (fields.get("name"), &spec.path) {
             (Some(name), _) => {
                 name.text()?.clone_into(&mut spec.name);
@@ -336,7 +352,7 @@ pub(super) fn dataset(at: &At<'_>, names: &Names<'_>) -> Option<Choice<DatasetSp
             }
         }
     } else {
-        let text = at.text()?;
+        let text = &paths::expand(at, at.text()?, names)?;
         let endings = [".jsonl", ".json", ".csv", ".tsv", ".parquet"];
         if endings.iter().any(|ending| text.ends_with(ending)) {
             spec.path = Some(text.to_owned());
@@ -345,7 +361,8 @@ pub(super) fn dataset(at: &At<'_>, names: &Names<'_>) -> Option<Choice<DatasetSp
             text.clone_into(&mut spec.name);
         }
     }
-    if spec.path.is_some() {
+    if let Some(path) = &spec.path {
+        paths::remember(&pathed, LocalKind::Dataset, path);
         return Some(Choice::new(spec, at));
     }
     match availability(&named, "dataset", &spec.name, &names.datasets, CELLS_FAIL) {

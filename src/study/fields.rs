@@ -2,7 +2,7 @@
 //! stands and reading going on behind it.
 
 use super::{
-    diagnostic::nearest,
+    diagnostic::{Diagnostic, Severity, nearest},
     keys::{self, Key, Status},
     report::Report,
     yaml::{Node, Place, Value},
@@ -76,6 +76,13 @@ impl<'a> At<'a> {
             message.into(),
             fix,
         );
+    }
+
+    /// A diagnostic of this value, still without a message.
+    pub fn about(&self, severity: Severity) -> Diagnostic {
+        let value = self.node.value.written();
+        self.report
+            .about(self.node.place, &self.path, &value, severity)
     }
 
     /// Reports that something else was expected.

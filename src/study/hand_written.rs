@@ -3,14 +3,15 @@ use super::{
     entries::{self, Choice, PromptChoice, QUANTIZATIONS},
     fields::{At, Fields},
     grid::{Axes, FetchK, RagAxes},
-    keys,
+    keys, paths,
     reader::{checked_name, default_agent},
     retriever::Retrievers,
     settings,
     steps::{self, Agent, Reranker},
 };
 use crate::domain::{
-    AgentKind, DatasetSpec, GenerationSettings, ModelSpec, Quantization, RetrieverKind, RunSettings,
+    AgentKind, DatasetSpec, GenerationSettings, ModelSpec, Quantization, RetrieverKind,
+    RunSettings, reranking_model,
 };
 
 /// An entry of `experiments`.
@@ -194,9 +195,10 @@ impl<'a> Context<'a> {
             None => Choice::new(None, &fields.at),
         };
         if let Some(at) = fields.get("reranker_model") {
-            let model = at.text()?;
+            let model = paths::expand(&at, at.text()?, self.names)?;
+            paths::remember_encoder(&at, reranking_model(&model));
             match &mut reranker.value {
-                Some(reranker) => model.clone_into(&mut reranker.model),
+                Some(reranker) => reranker.model = model,
                 None => at.error(
                     "there is no reranker that could have this model",
                     Some("write reranker too".to_owned()),

@@ -7,6 +7,7 @@ use super::{
     grid::{Axes, Cell, FetchK, MAX_CELLS, RagAxes, unique},
     hand_written, keys,
     name::{RESERVED, safe_name},
+    paths,
     report::Report,
     retriever::{self, Options, Retrievers},
     sampling::{self, Sampling},
@@ -129,11 +130,18 @@ impl<'a> Reader<'a> {
             let at = self.fields.get(key)?;
             at.text().map(str::to_owned)
         };
+        let output_dir = match self.fields.get("output_dir") {
+            Some(at) => self.path_of(&at)?,
+            None => format!("outputs/{name}"),
+        };
+        let scoring = self.scoring_models();
+        let local_paths = paths::needed(self.report.take_locals(), &experiments);
         Some(Study {
-            output_dir: text("output_dir").unwrap_or_else(|| format!("outputs/{name}")),
+            output_dir,
+            local_paths,
             description: text("description").unwrap_or_default(),
             llm_judge,
-            scoring: self.scoring_models(),
+            scoring,
             search,
             name,
             experiments,
@@ -297,9 +305,12 @@ impl<'a> Reader<'a> {
         if let Some(fields) = section("bertscore", keys::BERTSCORE) {
             let layer = fields.get("layer").and_then(|at| at.integer(1));
             let named = fields.get("model");
-            let name = named.as_ref().and_then(|at| at.text());
-            match (&named, name.map(|name| TokenModel::new(name, layer))) {
-                (_, Some(Ok(tokens))) => models.tokens = tokens,
+            let name = named.as_ref().and_then(|at| self.path_of(at));
+            match (&named, name.map(|name| TokenModel::new(&name, layer))) {
+                (Some(at), Some(Ok(tokens))) => {
+                    paths::remember_encoder(at, Ok(tokens.model.clone()));
+                    models.tokens = tokens;
+                }
                 (Some(at), Some(Err(why))) => at.error(why, None),
                 (None, _) => models.tokens.layer = layer.unwrap_or(models.tokens.layer),
                 // A name that is no text has been told.
@@ -308,14 +319,22 @@ impl<'a> Reader<'a> {
         }
         let named = section("nli", keys::NLI).and_then(|fields| fields.get("model"));
         if let Some(at) = named
-            && let Some(name) = at.text()
+            && let Some(name) = self.path_of(&at)
         {
-            match inference_model(name) {
-                Ok(model) => models.inference = model,
+            match inference_model(&name) {
+                Ok(model) => {
+                    paths::remember_encoder(&at, Ok(model.clone()));
+                    models.inference = model;
+                }
                 Err(why) => at.error(why, None),
             }
         }
         models
+    }
+
+    /// Text that may be a path.
+    fn path_of(&self, at: &At<'_>) -> Option<String> {
+        paths::expand(at, at.text()?, self.names)
     }
 
     fn retrievers(&self, rag: Option<&Fields<'a>>) -> Retrievers {

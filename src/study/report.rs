@@ -1,5 +1,6 @@
 use super::{
     diagnostic::{Diagnostic, Severity},
+    paths::LocalPath,
     yaml::{Node, Place, Value},
 };
 use std::{
@@ -15,6 +16,8 @@ pub(super) struct Report<'f> {
     said: RefCell<HashSet<String>>,
     /// While set, warnings are dropped: what is switched off is only checked.
     quiet: Cell<bool>,
+    /// Paths that have to be there; not those of what is switched off.
+    locals: RefCell<Vec<LocalPath>>,
 }
 
 impl<'f> Report<'f> {
@@ -24,6 +27,7 @@ impl<'f> Report<'f> {
             diagnostics: RefCell::new(Vec::new()),
             said: RefCell::new(HashSet::new()),
             quiet: Cell::new(false),
+            locals: RefCell::new(Vec::new()),
         }
     }
 
@@ -61,6 +65,32 @@ impl<'f> Report<'f> {
         self.quiet.set(quiet);
     }
 
+    /// Remembers a path that has to be there.
+    pub fn local(&self, path: LocalPath) {
+        if !self.quiet.get() {
+            self.locals.borrow_mut().push(path);
+        }
+    }
+
+    /// The paths that have to be there, in the order they were read.
+    pub fn take_locals(&self) -> Vec<LocalPath> {
+        self.locals.take()
+    }
+
+    /// A diagnostic of a place, still without a message.
+    pub fn about(&self, place: Place, key: &str, value: &str, severity: Severity) -> Diagnostic {
+        Diagnostic {
+            file: self.file.to_owned(),
+            line: place.line,
+            column: place.column,
+            key: key.to_owned(),
+            value: value.to_owned(),
+            message: String::new(),
+            fix: None,
+            severity,
+        }
+    }
+
     fn push(
         &self,
         place: Place,
@@ -71,14 +101,9 @@ impl<'f> Report<'f> {
         severity: Severity,
     ) {
         self.diagnostics.borrow_mut().push(Diagnostic {
-            file: self.file.to_owned(),
-            line: place.line,
-            column: place.column,
-            key: key.to_owned(),
-            value: value.to_owned(),
             message,
             fix,
-            severity,
+            ..self.about(place, key, value, severity)
         });
     }
 

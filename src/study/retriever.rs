@@ -6,9 +6,10 @@ use super::{
     entries::{CELLS_FAIL, Choice, availability, file_stem, suggestions},
     fields::{At, Fields, shorten},
     keys,
+    paths::{self, LocalKind},
     yaml::Value,
 };
-use crate::domain::{EMBEDDING_MODELS, RetrieverKind, RetrieverSpec};
+use crate::domain::{EMBEDDING_MODELS, RetrieverKind, RetrieverSpec, embedding_model};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 
@@ -53,7 +54,7 @@ pub(super) fn corpus(at: &At<'_>, names: &Names<'_>) -> Option<Corpus> {
     };
     let fields = at.fields(keys::CORPUS)?;
     let mut corpus = if let Some(path) = fields.get("path") {
-        local(path.text()?)
+        local(&path, &paths::expand(&path, path.text()?, names)?)
     } else if let Some(name) = fields.get("name") {
         corpus_text(&name, name.text()?, names)?
     } else if let Some(source) = fields.get("source") {
@@ -94,12 +95,13 @@ pub(super) fn corpus(at: &At<'_>, names: &Names<'_>) -> Option<Corpus> {
 }
 
 fn corpus_text(at: &At<'_>, text: &str, names: &Names<'_>) -> Option<Corpus> {
+    let text = &paths::expand(at, text, names)?;
     let extensions = [".jsonl", ".json", ".tsv", ".txt", ".parquet", ".gz"];
     let looks_local = text.starts_with(['/', '.', '~'])
         || extensions.iter().any(|extension| text.ends_with(extension));
     if looks_local {
-        Some(local(text))
-    } else if names.corpora.iter().any(|known| known.name == text) {
+        Some(local(at, text))
+    } else if names.corpora.iter().any(|known| known.name == *text) {
         Some(known_corpus(at, text, names))
     } else if text.contains('/') {
         Some(hub_corpus(at, text))
@@ -109,7 +111,8 @@ fn corpus_text(at: &At<'_>, text: &str, names: &Names<'_>) -> Option<Corpus> {
     }
 }
 
-fn local(path: &str) -> Corpus {
+fn local(at: &At<'_>, path: &str) -> Corpus {
+    paths::remember(at, LocalKind::Corpus, path);
     Corpus {
         name: path.to_owned(),
         is_local: true,
@@ -307,7 +310,7 @@ impl Retrievers {
             }
         };
         let mut options = retriever_options(&fields);
-        let embedding = embedding(&fields, kind);
+        let embedding = embedding(&fields, kind, names);
         let chunking = match fields.either(&["chunking", "chunking_strategy"]) {
             Some(at) => at.choice(CHUNKINGS),
             None if corpus.as_ref().is_some_and(|corpus| corpus.is_local) => Some("none"),
@@ -441,7 +444,11 @@ fn retriever_options(fields: &Fields<'_>) -> Options {
 }
 
 /// The embedding model's full name; reports one that is missing or too much.
-fn embedding(fields: &Fields<'_>, kind: Option<RetrieverKind>) -> Option<String> {
+fn embedding(
+    fields: &Fields<'_>,
+    kind: Option<RetrieverKind>,
+    names: &Names<'_>,
+) -> Option<String> {
     let at = fields.either(&["embedding_model", "embedding"]);
     match (at, kind) {
         (Some(at), Some(RetrieverKind::Bm25)) => {
@@ -452,11 +459,14 @@ fn embedding(fields: &Fields<'_>, kind: Option<RetrieverKind>) -> Option<String>
             None
         }
         (Some(at), _) => {
-            let text = at.text()?;
+            let text = paths::expand(&at, at.text()?, names)?;
             let known = EMBEDDING_MODELS.iter().find(|(short, _)| *short == text);
             match known {
                 Some((_, model)) => Some((*model).to_owned()),
-                None if text.contains('/') => Some(text.to_owned()),
+                None if text.contains('/') => {
+                    paths::remember_encoder(&at, embedding_model(&text));
+                    Some(text)
+                }
                 None => {
                     let shorts: Vec<&str> =
                         EMBEDDING_MODELS.iter().map(|(short, _)| *short).collect();

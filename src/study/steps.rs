@@ -5,11 +5,11 @@ use super::{
     catalog::{Availability, Names},
     entries::{CELLS_FAIL, Choice, availability, suggestions},
     fields::{At, Fields},
-    keys,
+    keys, paths,
     retriever::Options,
     yaml::Value,
 };
-use crate::domain::AgentKind;
+use crate::domain::{AgentKind, reranking_model};
 use serde_json::json;
 
 /// A reranker, in the options of a cell.
@@ -56,8 +56,11 @@ pub(super) fn reranker(at: &At<'_>, names: &Names<'_>) -> Option<Choice<Option<R
         }
         let name = fields.get("name").and_then(|at| at.text());
         let model_at = fields.get("model");
-        let model = model_at.as_ref().and_then(|at| at.text());
-        let Some(either) = model.or(name) else {
+        let model = match &model_at {
+            Some(at) => Some(paths::expand(at, at.text()?, names)?),
+            None => None,
+        };
+        let Some(either) = model.or_else(|| name.map(str::to_owned)) else {
             at.error(
                 "the reranker has no model",
                 Some("write model: bge".to_owned()),
@@ -67,7 +70,7 @@ pub(super) fn reranker(at: &At<'_>, names: &Names<'_>) -> Option<Choice<Option<R
         let at = model_at
             .or_else(|| fields.get("name"))
             .unwrap_or_else(|| at.clone());
-        (name.unwrap_or(either).to_owned(), either.to_owned(), at)
+        (name.unwrap_or(&either).to_owned(), either, at)
     } else {
         let text = at.text()?;
         (text.to_owned(), text.to_owned(), at.clone())
@@ -78,7 +81,10 @@ pub(super) fn reranker(at: &At<'_>, names: &Names<'_>) -> Option<Choice<Option<R
     let trouble = match availability(&model_at, "reranker", &model, &names.rerankers, CELLS_FAIL) {
         Ok(trouble) => trouble,
         // Any cross-encoder on the hub can be named in full.
-        Err(()) if model.contains('/') => hub_reranker_trouble(names),
+        Err(()) if model.contains('/') => {
+            paths::remember_encoder(&model_at, reranking_model(&model));
+            hub_reranker_trouble(names)
+        }
         Err(()) => {
             let mut known = suggestions(&names.rerankers);
             known.push("none");

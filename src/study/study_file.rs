@@ -3,6 +3,7 @@ use super::{
     diagnostic::{Diagnostic, Problems},
     fields::At,
     keys,
+    paths::LocalPath,
     reader::Reader,
     report::Report,
     search::Search,
@@ -41,6 +42,9 @@ pub struct Study {
     pub unavailable: BTreeMap<String, String>,
     /// Requested metrics that this version does not have, with the reason.
     pub unavailable_metrics: BTreeMap<String, String>,
+    /// Paths of this machine that the experiments need, in no special order:
+    /// whoever has files can look whether they are there.
+    pub local_paths: Vec<LocalPath>,
     /// What is ignored or stays undone, in the order of the file.
     pub warnings: Vec<Diagnostic>,
 }

@@ -1,6 +1,7 @@
 //! Looking before running.
 
 use super::place::{EIGHT, FULL, Place, plan};
+use std::fs;
 
 #[test]
 fn validate_says_that_nothing_is_wrong_and_does_nothing() {
@@ -8,6 +9,47 @@ fn validate_says_that_nothing_is_wrong_and_does_nothing() {
     let done = place.ok(&["run", "study.yaml", "--validate"]);
     assert_eq!(done.out, "study.yaml: 2 experiments, nothing is wrong\n");
     assert!(!place.path("outputs").exists());
+}
+
+#[test]
+fn files_that_a_study_names_and_that_are_not_there_are_all_told_before_anything_runs() {
+    let place = Place::new();
+    place.write(
+        "missing.yaml",
+        "name: s
+num_questions: 1
+datasets: [{path: nowhere.jsonl}, {name: there, path: q.jsonl}, {path: directory}]
+direct: {models: ['embedded:reader', 'gguf:no.gguf'], quantization: [none]}
+rag: {models: ['hf:./nowhere'], corpus: ~/docs, retrievers: [{type: bm25}]}
+",
+    );
+    place.write(
+        "q.jsonl",
+        "{\"question\": \"Who?\", \"answers\": [\"I\"]}\n",
+    );
+    fs::create_dir(place.path("directory")).unwrap();
+    let done = place.exits(2, &["run", "missing.yaml", "--validate"]);
+    let here = place.dir.path().display().to_string();
+    let said = done.err.replace(&here, "HERE");
+    let told = [
+        "error: missing.yaml:3: datasets[0].path: there is no file 'HERE/nowhere.jsonl'",
+        "missing.yaml:3: datasets[2].path: 'HERE/directory' is a directory; name a file in it",
+        "missing.yaml:4: direct.models[1]: gguf:no.gguf is not there",
+        "missing.yaml:5: rag.models[0]: hf:./nowhere is not there",
+        "missing.yaml:5: rag.corpus: there is no file or directory 'HERE/docs'; correct the path",
+        "5 problems; nothing was run",
+    ];
+    for line in told {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+    // A dry run warns, as a run goes on without them.
+    let done = place.ok(&["run", "missing.yaml", "--dry-run"]);
+    assert!(
+        done.err
+            .contains("missing.yaml:4: warning: direct.models[1]: gguf:no.gguf is not there"),
+        "{}",
+        done.err
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod any_text;
 mod grids;
 mod mistakes;
+mod paths;
 mod searching;
 mod selecting;
 mod shipped;
@@ -38,6 +39,16 @@ impl Catalog for TestCatalog {
             KnownName::available("fewshot"),
             KnownName::unavailable("detailed", "it was never written"),
         ]
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        let value = match name {
+            "HOME" => "/home/me",
+            "DATA" => "/data",
+            "EMPTY" => "",
+            _ => return None,
+        };
+        Some(value.to_owned())
     }
 
     fn prompt(&self, name: &str, dataset: &str) -> Option<Prompt> {
