@@ -9,6 +9,7 @@ use super::{
     lie::Lie,
     listing::{Listing, looks_whole},
     predictions::PredictionsFile,
+    seal::{Sealed, Tampered},
     state::State,
     time,
 };
@@ -41,6 +42,7 @@ pub fn examine(directory: &ExperimentDir, deep: bool) -> Option<Health> {
     examination.check_complete();
     if deep {
         examination.check_metadata();
+        examination.check_seal();
     }
     Some(examination.finish())
 }
@@ -343,11 +345,7 @@ impl<'a> Examination<'a> {
                     file: file.to_owned(),
                 });
             } else if let Err(why) = looks_whole(&self.directory.path.join(file)) {
-                let known = self
-                    .lies
-                    .iter()
-                    .any(|lie| matches!(lie, Lie::Unreadable { file: known, .. } if known == file));
-                if !known {
+                if !self.is_told(file) {
                     self.unreadable(file, why);
                 }
             }
@@ -373,6 +371,28 @@ impl<'a> Examination<'a> {
         if computed.is_some_and(|computed| computed != identity.hash) {
             self.lies.push(Lie::WrongHash);
         }
+    }
+
+    /// What a run sealed is what it wrote. Whoever works on it unseals it.
+    fn check_seal(&mut self) {
+        if self.is_owned() {
+            return;
+        }
+        match self.directory.check_seal() {
+            Ok(Sealed::Yes { tampered, .. }) => {
+                for Tampered { file, why } in tampered {
+                    if !self.is_told(&file) {
+                        self.lies.push(Lie::Tampered { file, why });
+                    }
+                }
+            }
+            Ok(Sealed::Not) => {}
+            Err(error) => self.note("checksums.json", error),
+        }
+    }
+
+    fn is_told(&self, file: &str) -> bool {
+        self.lies.iter().any(|lie| lie.is_about(file))
     }
 
     fn next_step(&self) -> NextStep {

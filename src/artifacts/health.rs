@@ -145,6 +145,14 @@ impl StudyHealth {
     pub fn is_failed(&self) -> bool {
         self.experiments.iter().any(Health::is_failed)
     }
+
+    /// Whether an experiment claims what is not so, also what every kill leaves
+    /// behind.
+    pub fn claims_what_is_not_so(&self) -> bool {
+        self.experiments
+            .iter()
+            .any(|health| !health.lies.is_empty())
+    }
 }
 
 /// Looks at every experiment of the study in `directory`.

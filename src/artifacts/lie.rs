@@ -59,6 +59,13 @@ pub enum Lie {
     },
     /// The spec in `metadata.json` has another hash than the file says.
     WrongHash,
+    /// A file is not what its run sealed.
+    Tampered {
+        /// Its path below the directory.
+        file: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The phase is one of work, and its owner is gone.
     OwnerGone {
         /// Who it was; `None` when nobody is on record.
@@ -67,6 +74,16 @@ pub enum Lie {
 }
 
 impl Lie {
+    /// Whether it is about the file of this name.
+    pub(super) fn is_about(&self, name: &str) -> bool {
+        matches!(
+            self,
+            Self::Unreadable { file, .. }
+            | Self::CompleteWithout { file }
+            | Self::Tampered { file, .. } if file == name
+        )
+    }
+
     /// Its name in `--json`.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -80,6 +97,7 @@ impl Lie {
             Self::Duplicates { .. } => "duplicates",
             Self::ErrorScored { .. } => "error_scored",
             Self::WrongHash => "wrong_hash",
+            Self::Tampered { .. } => "tampered",
             Self::OwnerGone { .. } => "owner_gone",
         }
     }
@@ -96,7 +114,8 @@ impl Lie {
             | Self::CountsDiffer { .. }
             | Self::Duplicates { .. }
             | Self::ErrorScored { .. }
-            | Self::WrongHash => false,
+            | Self::WrongHash
+            | Self::Tampered { .. } => false,
         }
     }
 }
@@ -145,6 +164,7 @@ impl fmt::Display for Lie {
             Self::WrongHash => {
                 f.write_str("the spec in metadata.json does not have the hash that the file names")
             }
+            Self::Tampered { file, why } => write!(f, "{file} {why}"),
             Self::OwnerGone { owner: Some(owner) } => {
                 write!(f, "it says work is going on, and {owner} is gone")
             }

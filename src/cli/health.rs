@@ -21,6 +21,7 @@ use std::{
 #[command(after_help = "Examples:
   ragicamp health                                    every study below ./outputs
   ragicamp health outputs/baseline --show-failed     failures, grouped by error
+  ragicamp health outputs/baseline --deep            every file, against its checksum too
   ragicamp health outputs/baseline --json | jq '.studies[].experiments[] | select(.lies != [])'
 
 Exit code 1 when an experiment failed, or claims what is not so.")]
@@ -34,7 +35,7 @@ pub struct HealthArgs {
     /// Print JSON
     #[arg(long, env = "RAGICAMP_JSON", value_parser = switch)]
     pub json: bool,
-    /// Read every file and compare them with each other
+    /// Read every file and compare them with each other and with their checksums
     #[arg(long, env = "RAGICAMP_DEEP", value_parser = switch)]
     pub deep: bool,
 }
@@ -53,7 +54,10 @@ pub fn run(args: &HealthArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         return Ok(2);
     }
     let found = look(&root, args.deep)?;
-    let failed = found.iter().any(StudyHealth::is_failed);
+    // As the help says, and as the summary counts.
+    let failed = found
+        .iter()
+        .any(|study| study.is_failed() || study.claims_what_is_not_so());
     if args.json {
         print_json(&found, out)?;
     } else if found.is_empty() {

@@ -121,13 +121,22 @@ fn json_has_what_scripts_need() {
 fn a_single_experiment_can_be_looked_at() {
     let (_root, path) = study(&[("a", Phase::Generating, None), ("b", Phase::Complete, None)]);
     let (code, text) = text(&args(&path.join("a")));
-    assert_eq!(code, 0);
+    assert_eq!(code, 1);
     assert!(
         text.contains("it says work is going on, and nobody is at it"),
         "{text}"
     );
     assert!(text.contains("1 experiment: 1 generating; 1 with a state that is not so"));
     assert!(!text.contains("\nb "));
+}
+
+#[test]
+fn an_experiment_without_its_state_exits_with_one() {
+    let (_root, path) = study(&[("a", Phase::Complete, None)]);
+    std::fs::remove_file(path.join("a/state.json")).unwrap();
+    let (code, text) = text(&args(&path));
+    assert_eq!(code, 1);
+    assert!(text.contains("there is no state.json"), "{text}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::{
     CliError, ExitStatus,
     run::{artifact, say, switch},
+    words::count,
 };
 use crate::{
     artifacts::{ExperimentDir, StudyDir, studies},
@@ -28,7 +29,8 @@ Examples:
 
 Compares every file with the checksum that the run left in checksums.json, every record
 with the journal and the questions, and computes every score again from its answer.
-Exit code 1 when anything is not as it was written.")]
+A run that was cut off has left no checksums yet: then only the rest is compared, and the
+last line says so. Exit code 1 when anything is not as it was written.")]
 pub struct VerifyArgs {
     /// A study's directory, an experiment's, or one with studies below it.
     directory: PathBuf,
@@ -103,8 +105,10 @@ fn print(one: &Verified, out: &mut dyn Write) -> Result<(), CliError> {
     let Verification {
         experiments,
         files,
+        records,
         predictions,
         scores,
+        unsealed,
         findings,
         notes,
     } = &one.verification;
@@ -131,6 +135,14 @@ fn print(one: &Verified, out: &mut dyn Write) -> Result<(), CliError> {
         }
     }
     let verdict = match findings.len() {
+        0 if *unsealed > 0 => format!(
+            "nothing contradicts anything else; {} without checksums, so nobody can say whether \
+             all is as it was written",
+            match unsealed {
+                1 => "1 directory is".to_owned(),
+                more => format!("{more} directories are"),
+            }
+        ),
         0 => "everything is as it was written".to_owned(),
         1 => "1 thing is not as it was written".to_owned(),
         more => format!("{more} things are not as they were written"),
@@ -138,9 +150,14 @@ fn print(one: &Verified, out: &mut dyn Write) -> Result<(), CliError> {
     say(
         out,
         &format!(
-            "{}: {experiments} experiments, {files} files, {predictions} predictions, {scores} \
-             scores computed again: {verdict}",
-            one.study
+            "{}: {}, {} compared with their checksums, {} in the journal, {}, {} computed again: \
+             {verdict}",
+            one.study,
+            count(*experiments, "experiment"),
+            count(*files, "file"),
+            count(*records, "record"),
+            count(*predictions, "prediction"),
+            count(*scores, "score"),
         ),
     )
 }

@@ -5,7 +5,9 @@
 //! the answers. Only a look; nothing is changed.
 
 use crate::{
-    artifacts::{ArtifactError, ExperimentDir, Liveness, Sealed, StudyDir, examine},
+    artifacts::{
+        ArtifactError, ExperimentDir, JournalContents, Lie, Liveness, Sealed, StudyDir, examine,
+    },
     domain::{Phase, Prediction, Question},
     metrics,
 };
@@ -35,10 +37,15 @@ pub struct Verification {
     pub experiments: usize,
     /// Files that were compared with their checksums.
     pub files: usize,
+    /// Records of the journals that were read; each has a checksum of its own.
+    pub records: usize,
     /// Records of predictions that were compared with questions and journal.
     pub predictions: usize,
     /// Scores of single answers that were computed again.
     pub scores: usize,
+    /// Directories without checksums: nobody can tell whether their files are
+    /// what was written.
+    pub unsealed: usize,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// What could not be looked at, and why; nothing is wrong with it.
@@ -95,10 +102,14 @@ impl Verification {
 
     fn compare(&mut self, experiment: Option<&str>, sealed: Sealed) {
         match sealed {
-            Sealed::Not => self.notes.push(format!(
-                "{}: there are no checksums; its last run was cut off, or an older version made it",
-                experiment.unwrap_or("the study's own files")
-            )),
+            Sealed::Not => {
+                self.unsealed += 1;
+                self.notes.push(format!(
+                    "{}: there are no checksums; its last run was cut off, or an older version \
+                     made it",
+                    experiment.unwrap_or("the study's own files")
+                ));
+            }
             Sealed::Yes { files, tampered } => {
                 self.files += files;
                 for tampered in tampered {
@@ -125,8 +136,18 @@ impl Look<'_> {
         }
         // What health finds by comparing the files with each other.
         if let Some(health) = examine(&self.dir, true) {
-            for lie in health.lies.iter().filter(|lie| !lie.is_ordinary()) {
-                self.find(lie.to_string());
+            for lie in &health.lies {
+                match lie {
+                    // The checksums were compared above.
+                    Lie::Tampered { .. } => {}
+                    // A torn line is left out and its question asked again.
+                    Lie::DamagedJournal { .. } => self
+                        .verification
+                        .notes
+                        .push(format!("{}: {lie}", self.name)),
+                    lie if lie.is_ordinary() => {}
+                    lie => self.find(lie.to_string()),
+                }
             }
         }
         if let Err(error) = self.records() {
@@ -139,6 +160,8 @@ impl Look<'_> {
     }
 
     fn records(&mut self) -> Result<(), ArtifactError> {
+        let journal = self.dir.records()?;
+        self.verification.records += journal.best.len();
         let Some(state) = self.dir.state()? else {
             return Ok(());
         };
@@ -175,7 +198,7 @@ impl Look<'_> {
         {
             self.find(format!("question {idx} is not in predictions.json"));
         }
-        self.against_journal(&predictions)?;
+        self.against_journal(&journal, &predictions);
         if matches!(state.phase, Phase::Complete | Phase::Failed) {
             self.scores(state.phase, &questions, &predictions, &aggregate)?;
             self.results(state.phase, &aggregate)?;
@@ -184,10 +207,9 @@ impl Look<'_> {
     }
 
     /// Every record is the journal's best.
-    fn against_journal(&mut self, predictions: &[Prediction]) -> Result<(), ArtifactError> {
-        let journal = self.dir.records()?;
+    fn against_journal(&mut self, journal: &JournalContents, predictions: &[Prediction]) {
         if journal.segments.is_empty() {
-            return Ok(());
+            return;
         }
         for record in predictions {
             let idx = record.idx;
@@ -201,7 +223,6 @@ impl Look<'_> {
                 Some(_) => {}
             }
         }
-        Ok(())
     }
 
     /// Every score follows from its answer.

@@ -21,7 +21,7 @@ fn a_study_as_its_run_left_it_is_found_to_be_so() {
     );
     // Also by its experiment, and from above.
     let one = place.ok(&["verify", &format!("outputs/s/{FULL}")]);
-    assert!(one.out.contains("1 experiments"), "{one:#?}");
+    assert!(one.out.contains("s: 1 experiment, "), "{one:#?}");
     let all: Value = serde_json::from_str(&place.ok(&["verify", "outputs", "--json"]).out).unwrap();
     assert_eq!(all["studies"][0]["findings"], json!([]));
     assert_eq!(all["studies"][0]["notes"], json!([]));
@@ -198,6 +198,15 @@ fn what_no_checksum_covers_is_compared_with_the_rest() {
     fs::remove_file(place.path(&at("checksums.json"))).unwrap();
     let whole = place.ok(&["verify", &format!("outputs/s/{FULL}")]);
     assert!(whole.out.contains("there are no checksums"), "{whole:#?}");
+    assert!(
+        whole
+            .out
+            .contains("0 files compared with their checksums, 4 records in the journal")
+            && whole
+                .out
+                .contains("nobody can say whether all is as it was written"),
+        "{whole:#?}"
+    );
 
     let file = place.json(&at("predictions.json"));
     let lie = |change: &dyn Fn(&mut Value)| {

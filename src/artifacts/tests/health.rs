@@ -399,3 +399,29 @@ fn ten_thousand_directories_are_looked_at_in_two_seconds() {
         assert!(deep || best < 2.0, "{best} s");
     }
 }
+
+#[test]
+fn a_deep_look_compares_a_sealed_directory_with_its_checksums() {
+    let fixture = Fixture::new();
+    let directory = fixture.experiment("a", Phase::Complete, 2, 2, 0);
+    directory.seal().unwrap();
+    let lies = |deep| -> Vec<String> {
+        let health = examine(&directory, deep).unwrap();
+        health.lies.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(lies(true), Vec::<String>::new());
+    let path = directory.path.join("predictions.json");
+    let changed = std::fs::read_to_string(&path)
+        .unwrap()
+        .replace("It is 1", "It is 7");
+    std::fs::write(&path, changed).unwrap();
+    std::fs::remove_file(directory.path.join("questions.json")).unwrap();
+    assert_eq!(lies(false), Vec::<String>::new());
+    assert_eq!(
+        lies(true),
+        [
+            "predictions.json was changed: its checksum does not fit",
+            "questions.json is missing",
+        ]
+    );
+}
