@@ -1,4 +1,4 @@
-use super::lease::LeaseRecord;
+use super::{SCHEMA_VERSION, lease::LeaseRecord};
 use crate::domain::{Failure, FailureClass};
 use rustix::io::Errno;
 use std::{
@@ -29,6 +29,19 @@ pub enum ArtifactError {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// A newer version of the program wrote the file, and may mean by it what
+    /// this one does not know.
+    #[error(
+        "{} has schema_version {version}, and this version of ragicamp knows those up to \
+         {SCHEMA_VERSION}: use the one that wrote it",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: usize,
     },
     /// Another owner has taken over; whatever this one still wants to write
     /// must not be written.
@@ -64,9 +77,10 @@ impl ArtifactError {
     /// The file or directory it is about.
     pub fn path(&self) -> &Path {
         match self {
-            Self::Io { path, .. } | Self::Malformed { path, .. } | Self::LeaseLost { path, .. } => {
-                path
-            }
+            Self::Io { path, .. }
+            | Self::Malformed { path, .. }
+            | Self::Newer { path, .. }
+            | Self::LeaseLost { path, .. } => path,
         }
     }
 
@@ -75,9 +89,10 @@ impl ArtifactError {
     pub fn class(&self) -> FailureClass {
         match self {
             Self::Io { source, .. } if is_environment(source) => FailureClass::Environment,
-            Self::Io { .. } | Self::Malformed { .. } | Self::LeaseLost { .. } => {
-                FailureClass::Permanent
-            }
+            Self::Io { .. }
+            | Self::Malformed { .. }
+            | Self::Newer { .. }
+            | Self::LeaseLost { .. } => FailureClass::Permanent,
         }
     }
 

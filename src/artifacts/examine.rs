@@ -43,6 +43,8 @@ pub fn examine(directory: &ExperimentDir, deep: bool) -> Option<Health> {
     if deep {
         examination.check_metadata();
         examination.check_seal();
+    } else {
+        examination.check_version();
     }
     Some(examination.finish())
 }
@@ -87,6 +89,10 @@ impl<'a> Examination<'a> {
     fn note(&mut self, file: &str, error: ArtifactError) {
         let why = match error {
             ArtifactError::Malformed { why, .. } => why,
+            ArtifactError::Newer { version, .. } => {
+                let file = file.to_owned();
+                return self.lies.push(Lie::Newer { file, version });
+            }
             ArtifactError::Io { source, .. } => source.to_string(),
             other @ ArtifactError::LeaseLost { .. } => other.to_string(),
         };
@@ -391,6 +397,14 @@ impl<'a> Examination<'a> {
         }
     }
 
+    /// Whether the one file that a short look leaves out is of a version that
+    /// this program knows.
+    fn check_version(&mut self) {
+        if let Err(error @ ArtifactError::Newer { .. }) = self.directory.identity() {
+            self.note("metadata.json", error);
+        }
+    }
+
     fn is_told(&self, file: &str) -> bool {
         self.lies.iter().any(|lie| lie.is_about(file))
     }
@@ -399,6 +413,9 @@ impl<'a> Examination<'a> {
         let outstanding = self.total.saturating_sub(self.answered);
         if self.is_owned() {
             return NextStep::LeaveAlone;
+        }
+        if self.lies.iter().any(|lie| matches!(lie, Lie::Newer { .. })) {
+            return NextStep::Refuse;
         }
         let missing = || NextStep::Score {
             metrics: self.state.as_ref().map_or_else(Vec::new, |state| {

@@ -73,6 +73,8 @@ pub enum NextStep {
     Nothing,
     /// A live process is at it.
     LeaveAlone,
+    /// A newer version of the program wrote it.
+    Refuse,
     /// Nothing is answered yet.
     Start,
     /// Answer what is left.
@@ -99,6 +101,7 @@ impl fmt::Display for NextStep {
         match self {
             Self::Nothing => f.write_str("nothing"),
             Self::LeaveAlone => f.write_str("leaves it to its owner"),
+            Self::Refuse => f.write_str("refuses it"),
             Self::Start => f.write_str("starts it"),
             Self::Answer { outstanding: 1 } => f.write_str("answers the last question"),
             Self::Answer { outstanding } => write!(f, "answers {outstanding} more questions"),
@@ -173,6 +176,10 @@ pub fn scan(directory: &Path, deep: bool) -> Result<StudyHealth> {
         .iter()
         .map(|health| health.name.as_str())
         .collect();
+    // What a newer version planned may mean something else.
+    if let Err(error @ ArtifactError::Newer { .. }) = study.read_manifest() {
+        return Err(error);
+    }
     let mut not_started = planned(&study);
     not_started.retain(|name| !found.contains(name.as_str()));
     Ok(StudyHealth {

@@ -1,7 +1,7 @@
 //! Reading JSON that another version, another tool or a crash left behind.
 
 use super::{
-    atomic,
+    SCHEMA_VERSION, atomic,
     error::{ArtifactError, Result},
 };
 use serde_json::{Map, Value};
@@ -10,14 +10,19 @@ use std::path::Path;
 /// The JSON value in `path`; `None` when there is no such file.
 ///
 /// # Errors
-/// When it can not be read, or is no JSON: empty, torn, zeroed.
+/// When it can not be read, is no JSON (empty, torn, zeroed), or is of a newer
+/// version of the program.
 pub(super) fn value(path: &Path) -> Result<Option<Value>> {
     let Some(bytes) = atomic::read(path)? else {
         return Ok(None);
     };
-    parse(&bytes)
-        .map(Some)
-        .map_err(|why| ArtifactError::malformed(path, why))
+    let value = parse(&bytes).map_err(|why| ArtifactError::malformed(path, why))?;
+    let version = value.get("schema_version").and_then(count).unwrap_or(0);
+    if version > SCHEMA_VERSION as usize {
+        let path = path.to_owned();
+        return Err(ArtifactError::Newer { path, version });
+    }
+    Ok(Some(value))
 }
 
 /// The JSON object in `path`; `None` when there is no such file.

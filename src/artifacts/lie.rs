@@ -13,6 +13,13 @@ pub enum Lie {
         /// What is wrong with it.
         why: String,
     },
+    /// A newer version of the program wrote a file.
+    Newer {
+        /// Its name.
+        file: String,
+        /// Its `schema_version`.
+        version: usize,
+    },
     /// The phase is `complete` and a file is missing.
     CompleteWithout {
         /// Its name.
@@ -79,6 +86,7 @@ impl Lie {
         matches!(
             self,
             Self::Unreadable { file, .. }
+            | Self::Newer { file, .. }
             | Self::CompleteWithout { file }
             | Self::Tampered { file, .. } if file == name
         )
@@ -89,6 +97,7 @@ impl Lie {
         match self {
             Self::NoState => "no_state",
             Self::Unreadable { .. } => "unreadable",
+            Self::Newer { .. } => "newer",
             Self::CompleteWithout { .. } => "complete_without",
             Self::CompleteUnanswered { .. } => "complete_unanswered",
             Self::CompleteUnscored => "complete_unscored",
@@ -108,6 +117,7 @@ impl Lie {
         match self {
             Self::NoState | Self::OwnerGone { .. } | Self::DamagedJournal { .. } => true,
             Self::Unreadable { .. }
+            | Self::Newer { .. }
             | Self::CompleteWithout { .. }
             | Self::CompleteUnanswered { .. }
             | Self::CompleteUnscored
@@ -125,6 +135,10 @@ impl fmt::Display for Lie {
         match self {
             Self::NoState => f.write_str("there is no state.json"),
             Self::Unreadable { file, why } => write!(f, "{file} can not be read: {why}"),
+            Self::Newer { file, version } => write!(
+                f,
+                "{file} has schema_version {version}, which this version of ragicamp does not know"
+            ),
             Self::CompleteWithout { file } => {
                 write!(f, "it says complete, and {file} is missing")
             }

@@ -290,6 +290,9 @@ pub fn planned(
 ) -> Result<Plan, CliError> {
     // A plan only looks, also where there is nothing yet to look at.
     let dir = StudyDir::at(output);
+    if let Err(error @ ArtifactError::Newer { .. }) = dir.read_manifest() {
+        return Err(artifact(error));
+    }
     runner::plan(&file.study, selected, &dir, resources, force).map_err(artifact)
 }
 

@@ -1,6 +1,6 @@
 use super::{CliError, run::switch};
 use crate::{
-    artifacts::StudyDir,
+    artifacts::{ArtifactError, StudyDir},
     domain::{BatchSize, ExperimentSpec},
     runner::ProgramCatalog,
     study::{self, Filter, Shard, Study},
@@ -122,7 +122,10 @@ pub fn open_directory(dir: &Path) -> Result<StudyFile, CliError> {
     let mut file = read(&yaml)?;
     file.study.output_dir = dir.display().to_string();
     // Relative paths meant the directories of the run that began it.
-    let manifest = StudyDir::at(dir).read_manifest().ok().flatten();
+    let manifest = match StudyDir::at(dir).read_manifest() {
+        Err(error @ ArtifactError::Newer { .. }) => return Err(CliError::usage(error)),
+        manifest => manifest.ok().flatten(),
+    };
     if let Some(Value::Array(bases)) = manifest.as_ref().and_then(|manifest| manifest.get("bases"))
     {
         let first: Vec<_> = bases

@@ -425,3 +425,32 @@ fn a_deep_look_compares_a_sealed_directory_with_its_checksums() {
         ]
     );
 }
+
+#[test]
+fn what_a_newer_version_wrote_is_said_and_not_read() {
+    let fixture = Fixture::new();
+    for file in ["state.json", "metadata.json"] {
+        let directory = fixture.experiment(&format!("of_{file}"), Phase::Complete, 2, 2, 0);
+        let path = directory.path.join(file);
+        let mut content = read_json(&path);
+        content["schema_version"] = json!(SCHEMA_VERSION + 1);
+        std::fs::write(&path, content.to_string()).unwrap();
+        let health = examine(&directory, false).unwrap();
+        let said = format!("{file} has schema_version 2, which this version");
+        assert!(
+            health
+                .lies
+                .iter()
+                .any(|lie| lie.to_string().contains(&said)),
+            "{:?}",
+            health.lies
+        );
+        assert_eq!(health.what_resume_does, NextStep::Refuse);
+        let error = match file {
+            "state.json" => directory.state().map(drop),
+            _ => directory.identity().map(drop),
+        };
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("knows those up to 1"), "{error}");
+    }
+}
