@@ -62,6 +62,8 @@ pub(super) fn normalize(message: &str) -> String {
             {
                 out.push_str(letters);
                 out.push_str("<n>");
+            } else if let Some(masked) = counters(word) {
+                out.push_str(&masked);
             } else {
                 out.push_str(word);
             }
@@ -83,7 +85,32 @@ pub(super) fn normalize(message: &str) -> String {
         }
         at += next.len_utf8();
     }
+    // `worker (pid(s) 12, 13)`: how many there are is no difference either.
+    while out.contains("(s) <n>, <n>") {
+        out = out.replace("(s) <n>, <n>", "(s) <n>");
+    }
     out
+}
+
+/// `torch_<n>_<n>` for `torch_310_36814`: one number in a name may say which
+/// kind, two in a row count something.
+fn counters(word: &str) -> Option<String> {
+    let is_number =
+        |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts: Vec<&str> = word.split('_').collect();
+    let two = parts.windows(2).any(|pair| pair.iter().all(is_number));
+    let masked: Vec<&str> = parts
+        .iter()
+        .map(|part| if is_number(&part) { "<n>" } else { part })
+        .collect();
+    two.then(|| masked.join("_"))
+}
+
+/// `Root=1-661471eb-...`, the trace id of a request.
+fn trace_id(text: &str) -> Option<(usize, &'static str)> {
+    let id = text.strip_prefix("Root=")?;
+    let len = run(id, |byte| byte.is_ascii_hexdigit() || b"-;".contains(&byte));
+    (len > 8).then_some((len + "Root=".len(), "<id>"))
 }
 
 fn run(text: &str, accept: impl Fn(u8) -> bool) -> usize {
@@ -96,7 +123,8 @@ fn masked(text: &str, previous: &str) -> Option<(usize, &'static str)> {
     let bytes = text.as_bytes();
     let first = *bytes.first()?;
     if first.is_ascii_alphabetic() {
-        return url(text)
+        return trace_id(text)
+            .or_else(|| url(text))
             .or_else(|| windows_path(text))
             .or_else(|| email(text))
             .or_else(|| uuid(text))
@@ -254,6 +282,10 @@ fn number(text: &str, previous: &str) -> Option<(usize, &'static str)> {
             }
             _ => break,
         }
+    }
+    // `4x768`, a shape.
+    while bytes.get(len) == Some(&b'x') && bytes.get(len + 1).is_some_and(u8::is_ascii_digit) {
+        len += 1 + run(&text[len + 1..], |byte| byte.is_ascii_digit());
     }
     let spaces = usize::from(bytes.get(len) == Some(&b' '));
     let unit_len = run(&text[len + spaces..], |byte| byte.is_ascii_alphabetic());

@@ -171,6 +171,22 @@ fn what_differs_between_occurrences_does_not_change_the_key() {
             "NVRM: Xid (PCI:0000:af:00): 79, pid=22",
         ),
         ("blob 1a2b3c4d5e6f is gone", "blob feedface0123 is gone"),
+        (
+            "shapes cannot be multiplied (4x768 and 1024x512)",
+            "shapes cannot be multiplied (12x768 and 1024x9)",
+        ),
+        (
+            "no access (Request ID: Root=1-661471eb-38c6ceb05c22;54f54e0f-18d7)",
+            "no access (Request ID: Root=1-66147333-48c6ceb05c22;64f54e0f-18d8)",
+        ),
+        (
+            "worker (pid(s) 12, 13) exited",
+            "worker (pid(s) 14, 15, 16) exited",
+        ),
+        (
+            "can not open object </torch_310_3681426278_102> now",
+            "can not open object </torch_311_2681426279_7> now",
+        ),
     ];
     for (a, b) in pairs {
         assert_eq!(dedupe_key(None, a), dedupe_key(None, b), "{a:?} {b:?}");
@@ -189,6 +205,7 @@ fn codes_that_say_what_went_wrong_stay_apart() {
             "NVRM: Xid (PCI:0000:3b:00): 31, pid=1",
         ),
         ("status 404", "status 503"),
+        ("llama_7 is missing", "llama_8 is missing"),
     ] {
         assert_ne!(dedupe_key(None, a), dedupe_key(None, b), "{a:?} {b:?}");
     }
