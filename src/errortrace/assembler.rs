@@ -327,6 +327,7 @@ impl Assembler {
         if trimmed.is_empty() {
             return;
         }
+        let (trimmed, command) = without_command(trimmed);
         let typed = exception::headline(message, false)
             .or_else(|| exception::pytest(trimmed).map(|name| (name, String::new())));
         let (kind, level) = match header.level {
@@ -361,7 +362,7 @@ impl Assembler {
                 kind
             },
             message: text,
-            detail: Vec::new(),
+            detail: command.map(str::to_owned).into_iter().collect(),
             exception_type,
         });
     }
@@ -428,6 +429,15 @@ impl Assembler {
                 out.push(incident);
             }
         }
+    }
+}
+
+/// What a launcher says of the command that it prints before, and the command:
+/// `['python', 'x.py'] exits with return code = -9`.
+fn without_command(message: &str) -> (&str, Option<&str>) {
+    match message.find("] exits with return code") {
+        Some(end) if message.starts_with("['") => (&message[end + 2..], Some(&message[..=end])),
+        _ => (message, None),
     }
 }
 

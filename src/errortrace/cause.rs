@@ -350,6 +350,10 @@ fn hint(table: &Table, shown: Option<&Incident>) -> ErrorPhase {
             "answer",
             "drivererror",
             "candle",
+            "ollama",
+            "llama runner",
+            "llama-server",
+            "llama.cpp",
         ]);
     };
     for incident in shown

@@ -4,7 +4,7 @@ use super::{
     assembler::{Assembler, Input},
     explain::Context,
     group::Table,
-    json, line, progress,
+    json, line, logfmt, progress,
     report::Report,
 };
 use memchr::{memchr, memchr_iter, memchr2, memmem, memrchr};
@@ -357,7 +357,7 @@ impl Extractor {
         let record = if text.starts_with('{') {
             json::parse(text.as_bytes())
         } else {
-            None
+            logfmt::parse(&text)
         };
         match record {
             Some(record) if record.header.level.is_some() || record.traceback.is_some() => {

@@ -284,7 +284,7 @@ fn host(text: &[u8]) -> Option<Carrier> {
     })
 }
 
-/// `trainer-1  | text`, as container tools write it.
+/// `trainer-1  | text` and `trainer  | text`, as container tools write it.
 fn container(text: &[u8]) -> Option<Carrier> {
     let end = memmem::find(&text[..text.len().min(64)], b" | ")?;
     let name = text[..end].trim_ascii_end();
@@ -293,9 +293,16 @@ fn container(text: &[u8]) -> Option<Carrier> {
         .rev()
         .take_while(|byte| byte.is_ascii_digit())
         .count();
-    let separator = name.len().checked_sub(digits + 1)?;
-    let fits = digits > 0
-        && matches!(name.get(separator), Some(b'-' | b'_'))
+    let numbered = digits > 0
+        && name
+            .len()
+            .checked_sub(digits + 1)
+            .is_some_and(|separator| matches!(name[separator], b'-' | b'_'));
+    // Without a number it is padded, and a level is no container.
+    let padded = end > name.len()
+        && !name.iter().any(u8::is_ascii_uppercase)
+        && super::header::level(name).is_none();
+    let fits = (numbered || padded)
         && name
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));

@@ -30,6 +30,7 @@ mod incident;
 mod json;
 mod key;
 mod line;
+mod logfmt;
 mod native;
 mod normalize;
 mod own;

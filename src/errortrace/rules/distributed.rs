@@ -5,8 +5,8 @@ use super::{
     RuleClass::{Config, Cuda, Timeout, Unknown},
 };
 use crate::errortrace::advice::{
-    FIRST_RANK, FREE_PORT, LONGER_JOB, LONGER_TIMEOUT, NCCL_DEBUG, NCCL_NETWORK, RESUME,
-    VISIBLE_DEVICES, WORKER_LOG,
+    FIRST_RANK, FREE_PORT, LESS_HOST_MEMORY, LONGER_JOB, LONGER_TIMEOUT, NCCL_DEBUG, NCCL_NETWORK,
+    RESUME, VISIBLE_DEVICES, WORKER_LOG,
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -73,6 +73,11 @@ pub(super) const RULES: &[Rule] = &[
             "OSError: [Errno 98] Address already in use",
             "RuntimeError: The server socket has failed to listen on any local network address. useIpv6: 0, code: -98, name: EADDRINUSE, message: address already in use",
         ]),
+    Rule::new("killed", Unknown, r"ProcessExitedException.{0,60}signal SIGKILL")
+        .low()
+        .says("A child process was killed from outside; the kernel's OOM killer is the usual one.")
+        .advice(&[LESS_HOST_MEMORY, FIRST_RANK])
+        .like(&["torch.multiprocessing.spawn.ProcessExitedException: process 3 terminated with signal SIGKILL"]),
     Rule::new("child_failed", Unknown, r"ChildFailedError|ProcessRaisedException|ProcessExitedException|SpawnException|torch\.distributed\.elastic.{0,40}failed \(exitcode|^failed \(exitcode")
         .echo()
         .low()

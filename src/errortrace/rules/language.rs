@@ -52,13 +52,14 @@ pub(super) const RULES: &[Rule] = &[
         .says("The program came to something that is not written yet, or not for this setting.")
         .advice(&[FIX_CODE])
         .like(&["NotImplementedError", "NotImplementedError: Cannot copy out of meta tensor; no data!"]),
-    Rule::new("native_assertion", Unknown, r"GGML_ASSERT|^\S+: \S+:\d+: .{0,200}Assertion [`'].{0,200}' failed")
+    Rule::new("native_assertion", Unknown, r"GGML_ASSERT|runtime error: (?:index out of range|invalid memory address|slice bounds)|^\S+: \S+:\d+: .{0,200}Assertion [`'].{0,200}' failed")
         .alone()
         .medium()
         .says("A check inside a native library failed, and it ended the process.")
         .advice(&[UPDATE_LIBRARY, CORE_DUMP])
         .like(&[
             "ggml.c:5: GGML_ASSERT(n > 0) failed",
+            "panic: runtime error: index out of range [0] with length 0",
             "python: foo.cpp:12: void f(): Assertion `n > 0' failed.",
         ]),
     Rule::new("assertion", Unknown, r"^(?:\S+\.)?AssertionError\b|^panic: assertion|Assertion .{0,200}failed|assertion `?.{0,100} failed")

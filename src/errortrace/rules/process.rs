@@ -199,7 +199,7 @@ pub(super) const RULES: &[Rule] = &[
         .says("The process was told to stop.")
         .advice(&[RESUME])
         .like(&["KeyboardInterrupt", "torch.distributed.elastic.multiprocessing.api.SignalException: Process 12 got signal: 15", "Terminated"]),
-    Rule::new("child_failed", Unknown, r"(?i:(?:look at|see) the errors? above)|^EOFError$|^\S*WorkflowError\b|root error\(s\) found|Pin memory thread exited|CalledProcessError|returned (?:a )?non-zero exit (?:status|code)|Exits? with return code|exited with (?:error )?code|failed with exit code|\(See above for error\)|Process \S+ (?:failed|exited)|Main process exited|command failed with|make: \*\*\*|Killing subprocess|exitcode\s*: 1\b|srun: error: \S+ task|Error executing job with overrides")
+    Rule::new("child_failed", Unknown, r"(?i:(?:look at|see) the errors? above)|^EOFError$|^\S*WorkflowError\b|root error\(s\) found|Pin memory thread exited|CalledProcessError|returned (?:a )?non-zero exit (?:status|code)|[Ee]xits? with return code|exited with (?:error )?code|failed with exit code|\(See above for error\)|Process \S+ (?:failed|exited)|Main process exited|command failed with|make: \*\*\*|Killing subprocess|exitcode\s*: 1\b|srun: error: \S+ task|Error executing job with overrides")
         .echo()
         .low()
         .says("Another process failed; this is the report of the one that started it.")

@@ -254,3 +254,19 @@ fn an_error_that_says_nothing_is_explained_by_the_one_before_it() {
         ),
     ]);
 }
+
+#[test]
+fn a_launchers_command_is_not_its_message() {
+    let log = |code: i32| {
+        format!(
+            "[2023-07-19 10:43:12,503] [ERROR] [launch.py:321:sigkill_handler] ['/usr/bin/python', '-u', 'x.py', '--local_rank=1'] exits with return code = {code}\n"
+        )
+    };
+    check(&[
+        (&log(-9), "killed", "exits with return code = -9"),
+        (&log(-11), "segfault", "exits with return code = -11"),
+        (&log(1), "child_failed", "exits with return code = 1"),
+    ]);
+    let report = read(log(-9).as_bytes());
+    assert!(report.root_cause.unwrap().message.starts_with("exits"));
+}

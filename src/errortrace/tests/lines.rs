@@ -1,6 +1,6 @@
 use super::super::{
     header::{self, Level},
-    json, line, timestamp,
+    json, line, logfmt, timestamp,
 };
 
 /// Header as (time, level, module, phase, message).
@@ -236,7 +236,7 @@ fn an_indentation_behind_a_header_survives() {
 
 #[test]
 fn carriers_are_taken_off_and_name_the_stream() {
-    let rows: [(&str, Option<u32>, &str); 10] = [
+    let rows: [(&str, Option<u32>, &str); 11] = [
         ("[rank1]:   File", Some(1), "  File"),
         ("[default3]:terminate called", Some(3), "terminate called"),
         ("\x1b[36m(Worker pid=2036800)\x1b[0m ERROR", None, "ERROR"),
@@ -249,6 +249,7 @@ fn carriers_are_taken_off_and_name_the_stream() {
         ("3: srun: error", Some(3), "srun: error"),
         ("worker-0: Traceback", None, "Traceback"),
         ("trainer-1  | boom", None, "boom"),
+        ("dense-embed  | boom", None, "boom"),
         ("(raylet) A worker died", None, "A worker died"),
         ("[36m(W pid=1)[0m lost escape", None, "lost escape"),
     ];
@@ -263,6 +264,9 @@ fn carriers_are_taken_off_and_name_the_stream() {
         "   0: rust_begin_unwind",
         "ValueError: x",
         "(1) first",
+        "error    | boom",
+        "INFO     | boom",
+        "a | b",
         "plain",
     ] {
         assert_eq!(line::clean(text.as_bytes()).stream, 0, "{text}");
@@ -288,4 +292,29 @@ fn json_records_are_read_whatever_their_keys() {
         "2025-12-10T03:58:23.5Z"
     );
     assert!(json::parse(b"{'loss': 1.0}").is_none());
+}
+
+#[test]
+fn records_of_pairs_are_read_and_prose_with_pairs_is_not() {
+    let record = logfmt::parse(
+        r#"time=2025-07-16T20:07:57.610+02:00 level=ERROR source=sched.go:489 msg="can not load" error="said \"no\"""#,
+    )
+    .unwrap();
+    assert_eq!(record.message, "can not load: said \"no\"");
+    assert_eq!(record.header.level, Some(Level::Error));
+    assert_eq!(record.header.module.as_deref(), Some("sched.go:489"));
+    assert_eq!(
+        record.header.time.unwrap().to_string(),
+        "2025-07-16T18:07:57.61Z"
+    );
+    let cut = logfmt::parse(r#"level=warn msg="cut of"#).unwrap();
+    assert_eq!(cut.message, "cut of");
+    for text in [
+        "loss=0.3 level=ERROR msg=x",
+        "time=3 s",
+        "level=ERROR",
+        "t=",
+    ] {
+        assert!(logfmt::parse(text).is_none(), "{text}");
+    }
 }
