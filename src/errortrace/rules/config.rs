@@ -43,7 +43,7 @@ pub(super) const RULES: &[Rule] = &[
         .says("The repository brings code of its own along, and running it was not allowed.")
         .advice(&[TRUST_CODE])
         .like(&["ValueError: The repository for a/b contains custom code which must be executed to correctly load the model."]),
-    Rule::new("missing_file", Config, r"failed to open GGUF file|failed to load model from .{0,200}No such file")
+    Rule::new("missing_file", Config, r"failed to open GGUF file|failed to load model from .*No such file")
         .alone()
         .says("The model's file does not exist or can not be opened.")
         .advice(&[CHECK_PATH])

@@ -91,7 +91,7 @@ pub(super) const RULES: &[Rule] = &[
             "RuntimeError: CUDA error: invalid device ordinal",
             "RuntimeError: Failed to infer device type, please set the environment variable `VLLM_LOGGING_LEVEL=DEBUG`",
         ]),
-    Rule::new("no_gpu", Cuda, r"could not select device driver|nvidia-container-cli: .{0,40}error|nvml error: driver not loaded")
+    Rule::new("no_gpu", Cuda, r"could not select device driver|nvidia-container-cli: .*error|nvml error: driver not loaded")
         .alone()
         .says("The container was started without a GPU that works.")
         .advice(&[CONTAINER_GPU, UPDATE_DRIVER])

@@ -18,7 +18,7 @@ pub(super) const RULES: &[Rule] = &[
             "slurmstepd: error: *** JOB 20468948 ON midway3-0284 CANCELLED AT 2024-05-18T21:17:22 DUE TO TIME LIMIT ***",
             "=>> PBS: job killed: walltime 3632 exceeded limit 3600",
         ]),
-    Rule::new("preempted", Unknown, r"DUE TO PREEMPTION|CANCELLED\b.{0,60}\bpreempt|DUE TO NODE FAILURE|NODE_FAIL|preempted\b.{0,40}(?:job|instance|node)")
+    Rule::new("preempted", Unknown, r"DUE TO PREEMPTION|CANCELLED\b.*\bpreempt|DUE TO NODE FAILURE|NODE_FAIL|preempted\b.{0,40}(?:job|instance|node)")
         .alone()
         .says("The scheduler took the job's node away.")
         .advice(&[RESUME])
@@ -73,7 +73,7 @@ pub(super) const RULES: &[Rule] = &[
             "OSError: [Errno 98] Address already in use",
             "RuntimeError: The server socket has failed to listen on any local network address. useIpv6: 0, code: -98, name: EADDRINUSE, message: address already in use",
         ]),
-    Rule::new("killed", Unknown, r"ProcessExitedException.{0,60}signal SIGKILL")
+    Rule::new("killed", Unknown, r"ProcessExitedException.*signal SIGKILL")
         .low()
         .says("A child process was killed from outside; the kernel's OOM killer is the usual one.")
         .advice(&[LESS_HOST_MEMORY, FIRST_RANK])

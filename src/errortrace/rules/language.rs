@@ -52,7 +52,7 @@ pub(super) const RULES: &[Rule] = &[
         .says("The program came to something that is not written yet, or not for this setting.")
         .advice(&[FIX_CODE])
         .like(&["NotImplementedError", "NotImplementedError: Cannot copy out of meta tensor; no data!"]),
-    Rule::new("native_assertion", Unknown, r"GGML_ASSERT|runtime error: (?:index out of range|invalid memory address|slice bounds)|^\S+: \S+:\d+: .{0,200}Assertion [`'].{0,200}' failed")
+    Rule::new("native_assertion", Unknown, r"GGML_ASSERT|runtime error: (?:index out of range|invalid memory address|slice bounds)|^\S+: \S+:\d+: .*Assertion [`'].*' failed")
         .alone()
         .medium()
         .says("A check inside a native library failed, and it ended the process.")

@@ -24,7 +24,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule::new(
         "dataloader_shm",
         Unknown,
-        r"(?i)insufficient shared memory|dataloader's workers are out of shared memory|unable to (?:open|allocate|resize|mmap).{0,40}shared memory|No space left on device.{0,60}/dev/shm|/dev/shm.{0,60}No space left|</torch_\d\S*>.{0,20}No space left",
+        r"(?i)insufficient shared memory|dataloader's workers are out of shared memory|unable to (?:open|allocate|resize|mmap).{0,40}shared memory|No space left on device.{0,60}/dev/shm|/dev/shm.{0,60}No space left|</torch_\d\S*>.*No space left",
     )
     .alone()
     .says("A data loader worker ran out of shared memory (/dev/shm).")

@@ -44,7 +44,7 @@ pub(super) const RULES: &[Rule] = &[
             "OSError: [Errno 116] Stale file handle: '/mnt/x'",
             "Error: Input/output error (os error 5)",
         ]),
-    Rule::new("evicted", Unknown, r"Reason: +Evicted|low on resource: |\bPod .{0,60}[Ee]victed")
+    Rule::new("evicted", Unknown, r"Reason: +Evicted|low on resource: |\bPod .*[Ee]victed")
         .alone()
         .says("The cluster ended the pod because its machine ran short of something.")
         .advice(&[FREE_DISK, RESUME])
@@ -58,7 +58,7 @@ pub(super) const RULES: &[Rule] = &[
         .says("The account's credit with a service is used up.")
         .advice(&[CREDIT])
         .like(&["openai.RateLimitError: Error code: 429 - {'error': {'code': 'insufficient_quota'}}"]),
-    Rule::new("tracker", Timeout, r"(?i)wandb\S*(?:CommError|\.Error).{0,60}timed? ?out")
+    Rule::new("tracker", Timeout, r"(?i)wandb\S*(?:CommError|\.Error).*timed? ?out")
         .medium()
         .says("The experiment tracker's server did not answer.")
         .advice(&[TRACKER_OFFLINE])
@@ -108,7 +108,7 @@ pub(super) const RULES: &[Rule] = &[
             "OSError: We couldn't connect to 'https://huggingface.co' to load this file",
             "requests.exceptions.HTTPError: 503 Server Error: Service Unavailable for url: https://x",
         ]),
-    Rule::new("permission", Config, r"^\S+: .{0,200}: Permission denied$")
+    Rule::new("permission", Config, r"^\S+: .*: Permission denied$")
         .alone()
         .says("The operating system refused access to a file or device.")
         .advice(&[PERMISSIONS])
@@ -120,7 +120,7 @@ pub(super) const RULES: &[Rule] = &[
             "PermissionError: [Errno 13] Permission denied: '/data/out'",
             "OSError: [Errno 30] Read-only file system: '/mnt/x'",
         ]),
-    Rule::new("thread_limit", Config, r"(?:fork|thread|process|clone)\b.{0,80}Resource temporarily unavailable|pthread_create failed|Thread creation failed|can't start new thread|failed to spawn thread")
+    Rule::new("thread_limit", Config, r"(?:fork|thread|process|clone)\b.*Resource temporarily unavailable|pthread_create failed|Thread creation failed|can't start new thread|failed to spawn thread")
         .alone()
         .says("The machine allows no more threads or processes.")
         .advice(&[FEWER_THREADS])
