@@ -5,6 +5,7 @@ use super::{
     fields::{At, shorten},
     keys,
     paths::{self, LocalKind, is_local},
+    placeholders,
     yaml::{Place, Value},
 };
 use crate::domain::{
@@ -445,7 +446,12 @@ fn inline_prompt(at: &At<'_>, catalog: &dyn Catalog) -> Option<Prompt> {
             return default.cloned();
         };
         let text = at.text()?;
+        let meant = placeholders::check(&at, text, key);
         for placeholder in holds.iter().filter(|word| !text.contains(**word)) {
+            // A slip in it has been told.
+            if meant.contains(&placeholder.trim_matches(['{', '}'])) {
+                continue;
+            }
             at.error(
                 format!("the text does not hold {placeholder}"),
                 Some(format!("write {placeholder} where it belongs")),
@@ -495,7 +501,11 @@ fn inline_prompt(at: &At<'_>, catalog: &dyn Catalog) -> Option<Prompt> {
     Some(Prompt {
         name,
         system: match fields.get("system") {
-            Some(at) => Some(at.text()?.to_owned()),
+            Some(at) => {
+                let text = at.text()?;
+                placeholders::check(&at, text, "system");
+                Some(text.to_owned())
+            }
             None => None,
         },
         direct: direct?,

@@ -321,7 +321,7 @@ impl<'a> At<'a> {
                 }
                 Some(_) => {}
                 None => {
-                    let fix = unknown_key_fix(&entry.key, known);
+                    let fix = unknown_key_fix(&self.path, &entry.key, known);
                     self.report
                         .error(entry.place, &path, &written, "unknown key".to_owned(), fix);
                 }
@@ -331,7 +331,7 @@ impl<'a> At<'a> {
     }
 }
 
-fn unknown_key_fix(key: &str, known: &'static [Key]) -> Option<String> {
+fn unknown_key_fix(path: &str, key: &str, known: &'static [Key]) -> Option<String> {
     let names = || {
         known
             .iter()
@@ -342,9 +342,17 @@ fn unknown_key_fix(key: &str, known: &'static [Key]) -> Option<String> {
         return Some(format!("did you mean '{near}'?"));
     }
     let flat = key.to_lowercase();
-    let home = keys::TABLES
-        .iter()
-        .find(|(_, table)| table.iter().any(|other| other.name == flat));
+    let homes = || {
+        keys::TABLES
+            .iter()
+            .filter(|(_, table)| table.iter().any(|other| other.name == flat))
+    };
+    // A key of the section around this one only stands too deep.
+    let section = path.split(['.', '[']).next().unwrap_or_default();
+    let around = format!("under {section}");
+    let home = homes()
+        .find(|(home, _)| *home == around && path != section)
+        .or_else(|| homes().next());
     let names: Vec<&str> = names().collect();
     Some(match home {
         Some((home, _)) => format!("'{flat}' belongs {home}"),

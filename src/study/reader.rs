@@ -2,7 +2,7 @@
 
 use super::{
     catalog::Names,
-    entries::{self, Choice, Origin, PromptChoice, QUANTIZATIONS, availability, suggestions},
+    entries::{self, Choice, Origin, PromptChoice, QUANTIZATIONS},
     fields::{At, Fields},
     grid::{Axes, Cell, FetchK, MAX_CELLS, RagAxes, unique},
     hand_written, keys,
@@ -14,12 +14,12 @@ use super::{
     select::order_by_model,
     settings,
     steps::{self, Agent},
-    study_file::{LlmJudge, Study},
+    study_file::Study,
     yaml,
 };
 use crate::domain::{
-    AgentKind, DatasetSpec, ExperimentSpec, GenerationSettings, ModelSpec, Provider, Quantization,
-    ScoringModel, ScoringModels, TokenModel, inference_model,
+    AgentKind, DatasetSpec, ExperimentSpec, GenerationSettings, ModelSpec, Quantization,
+    ScoringModel,
 };
 use std::{collections::BTreeMap, fmt::Display};
 
@@ -77,6 +77,14 @@ impl<'a> Reader<'a> {
             .get("experiments")
             .map(|at| self.each(&at, |at| hand.read(at)))
             .unwrap_or_default();
+        if self.fields.get("rag").is_none()
+            && let Some(at) = self.fields.get("sampling")
+        {
+            at.warning(
+                "ignored: it takes cells of the grid under rag, and there is none",
+                Some("remove the key, or write rag".to_owned()),
+            );
+        }
         self.check_search(rag_section.as_ref(), rag.as_ref(), &settings.metrics);
         self.check_something_runs(direct.is_some() || rag.is_some() || !written.is_empty());
 
@@ -200,58 +208,6 @@ impl<'a> Reader<'a> {
         self.each(&at, |at| entries::dataset(at, self.names))
     }
 
-    /// Metrics that can be computed, and those that can not.
-    fn metrics(
-        &self,
-        at: Option<At<'_>>,
-        judge: Option<&LlmJudge>,
-    ) -> (Vec<String>, BTreeMap<String, String>) {
-        let Some(at) = at else {
-            return (
-                vec!["exact_match".to_owned(), "f1".to_owned()],
-                BTreeMap::new(),
-            );
-        };
-        let (mut metrics, mut unavailable) = (Vec::new(), BTreeMap::new());
-        let entries = at.list().unwrap_or_default();
-        if entries.is_empty() {
-            at.error(
-                "there is no metric",
-                Some("remove the key for exact_match and f1".to_owned()),
-            );
-        }
-        for at in entries {
-            let Some(text) = at.text() else { continue };
-            let known = &self.names.metrics;
-            match availability(
-                &at,
-                "metric",
-                text,
-                known,
-                "it stays uncomputed, the others are computed",
-            ) {
-                Ok(None) if metrics.iter().any(|metric| metric == text) => {
-                    at.warning(format!("'{text}' is listed twice"), None);
-                }
-                Ok(None) => match lacks_judge(text, judge) {
-                    None => metrics.push(text.to_owned()),
-                    Some(reason) => {
-                        at.warning(
-                            format!("{reason}; it stays uncomputed, the others are computed"),
-                            None,
-                        );
-                        unavailable.insert(text.to_owned(), reason);
-                    }
-                },
-                Ok(Some(reason)) => {
-                    unavailable.insert(text.to_owned(), reason);
-                }
-                Err(()) => at.unknown("metric", &suggestions(known)),
-            }
-        }
-        (metrics, unavailable)
-    }
-
     /// A search is by a metric that is computed, and as soon as an experiment
     /// has answered.
     fn check_search(
@@ -281,59 +237,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn judge(&self, at: &At<'_>) -> Option<LlmJudge> {
-        let fields = at.fields(keys::JUDGE)?;
-        let judgment_type = match fields.either(&["judgment_type", "type"]) {
-            Some(at) => at.choice(&[("binary", "binary"), ("ternary", "ternary")])?,
-            None => "binary",
-        };
-        let model = fields.required("model", "it names the judging model")?;
-        Some(LlmJudge {
-            model: entries::model(&model, self.names)?.value,
-            judgment_type: judgment_type.to_owned(),
-            concurrency: fields
-                .get("concurrency")
-                .and_then(|at| at.integer(1))
-                .unwrap_or(8),
-        })
-    }
-
-    /// The models of metrics, the usual ones where none is named.
-    fn scoring_models(&self) -> ScoringModels {
-        let mut models = ScoringModels::default();
-        let section = |name, table| self.fields.get(name).and_then(|at| at.fields(table));
-        if let Some(fields) = section("bertscore", keys::BERTSCORE) {
-            let layer = fields.get("layer").and_then(|at| at.integer(1));
-            let named = fields.get("model");
-            let name = named.as_ref().and_then(|at| self.path_of(at));
-            match (&named, name.map(|name| TokenModel::new(&name, layer))) {
-                (Some(at), Some(Ok(tokens))) => {
-                    paths::remember_encoder(at, Ok(tokens.model.clone()));
-                    models.tokens = tokens;
-                }
-                (Some(at), Some(Err(why))) => at.error(why, None),
-                (None, _) => models.tokens.layer = layer.unwrap_or(models.tokens.layer),
-                // A name that is no text has been told.
-                (Some(_), None) => {}
-            }
-        }
-        let named = section("nli", keys::NLI).and_then(|fields| fields.get("model"));
-        if let Some(at) = named
-            && let Some(name) = self.path_of(&at)
-        {
-            match inference_model(&name) {
-                Ok(model) => {
-                    paths::remember_encoder(&at, Ok(model.clone()));
-                    models.inference = model;
-                }
-                Err(why) => at.error(why, None),
-            }
-        }
-        models
-    }
-
     /// Text that may be a path.
-    fn path_of(&self, at: &At<'_>) -> Option<String> {
+    pub(super) fn path_of(&self, at: &At<'_>) -> Option<String> {
         paths::expand(at, at.text()?, self.names)
     }
 
@@ -663,23 +568,4 @@ pub(super) fn checked_name(at: &At<'_>) -> Option<String> {
         );
     }
     Some(safe)
-}
-
-/// Why a metric that is a judge's verdict can not be computed in this study,
-/// if so.
-fn lacks_judge(metric: &str, judge: Option<&LlmJudge>) -> Option<String> {
-    if !metric.starts_with("llm_judge") {
-        return None;
-    }
-    match judge {
-        None => Some(format!(
-            "nobody is there to judge for {metric}: write llm_judge: {{model: 'openai:NAME'}}"
-        )),
-        Some(judge) if judge.model.provider != Provider::Openai => Some(format!(
-            "{} can not judge for {metric}: judges are asked through a server, as openai:NAME \
-             with base_url",
-            judge.model
-        )),
-        Some(_) => None,
-    }
 }

@@ -50,15 +50,20 @@ pub(super) fn run_settings(study: &Fields<'_>) -> RunSettings {
 
 /// `batch_size` and `min_batch_size`, of the study or of one cell.
 pub(super) fn batch_sizes(fields: &Fields<'_>, settings: &mut RunSettings) {
-    if let Some(size) = fields.get("batch_size").and_then(batch_size) {
-        settings.batch_size = size;
+    let mut is_known = true;
+    if let Some(at) = fields.get("batch_size") {
+        match batch_size(at) {
+            Some(size) => settings.batch_size = size,
+            None => is_known = false,
+        }
     }
     let min = fields.get("min_batch_size");
     if let Some(size) = min.as_ref().and_then(|at| at.integer(1)) {
         settings.min_batch_size = size;
     }
     if let BatchSize::Fixed(size) = settings.batch_size {
-        if let Some(at) = min.filter(|_| size < settings.min_batch_size) {
+        // Against a size that was not read nothing can be said.
+        if let Some(at) = min.filter(|_| is_known && size < settings.min_batch_size) {
             at.error(
                 format!(
                     "{} is more than the batch_size {size}",

@@ -264,6 +264,7 @@ fn prompts_written_out_have_to_hold_their_placeholders() {
     insta::assert_snapshot!(problems(&format!(
         "{GRID}direct: {{models: ['hf:a/b'], prompts: [{{name: mine, direct: 'Q {{query}}', examples: [{{question: a}}]}}]}}\n"
     )), @r"
+    s.yaml:3: warning: direct.prompts[0].direct: nothing is put in for {query}, the model reads it as it is; what is put in here is {question}, {examples} and {context}
     s.yaml:3: direct.prompts[0].direct: the text does not hold {question}; write {question} where it belongs
     s.yaml:3: direct.prompts[0].examples: the direct text does not hold {examples}; write {examples} where they belong
     s.yaml:3: direct.prompts[0].examples[0].answer: 'answer' is missing; an example has a question and an answer
@@ -309,4 +310,51 @@ fn a_retriever_of_the_form_of_names_has_a_size_above_nothing() {
         let told = problems(&source);
         assert!(told.contains("does not end with a chunk size"), "{told}");
     }
+}
+
+#[test]
+fn a_placeholder_with_a_slip_is_refused_and_other_braces_are_not() {
+    insta::assert_snapshot!(problems(
+        "name: s
+datasets: [nq]
+direct:
+  models: ['hf:a/b']
+  quantization: [none]
+  prompts:
+    - name: p
+      direct: '{question} {contxt} {passages} {\"answer\": 1} \\boxed{answer}'
+      with_context: '{contxt} {question}'
+      passage: '{text} {titel}'
+"
+    ), @r"
+    s.yaml:8: direct.prompts[0].direct: nothing is put in for {contxt}; did you mean {context}?
+    s.yaml:8: warning: direct.prompts[0].direct: nothing is put in for {passages}, the model reads it as it is; what is put in here is {question}, {examples} and {context}
+    s.yaml:9: direct.prompts[0].with_context: nothing is put in for {contxt}; did you mean {context}?
+    s.yaml:10: direct.prompts[0].passage: nothing is put in for {titel}; did you mean {title}?
+    ");
+}
+
+#[test]
+fn what_is_ignored_or_stands_at_the_wrong_place_is_told_with_its_place() {
+    insta::assert_snapshot!(problems(
+        "name: s
+datasets: [nq]
+sampling: {n_experiments: 1}
+direct:
+  models: [{name: 'hf:a/b', quantization: 8bit, prompts: [default]}]
+metrics: [{name: bertscore, model: roberta-base}, {f1: {}}]
+batch_size: 0
+min_batch_size: 64
+"
+    ), @r"
+    s.yaml:3: warning: sampling: ignored: it takes cells of the grid under rag, and there is none; remove the key, or write rag
+    s.yaml:5: direct.models[0].quantization: unknown key; 'quantization' belongs under direct
+    s.yaml:5: direct.models[0].prompts: unknown key; 'prompts' belongs under direct
+    s.yaml:6: metrics[0]: expected a name, found a mapping; write bertscore alone, and its model under the top-level key bertscore:
+    s.yaml:6: metrics[1]: expected a name, found a mapping; write f1 alone: it has no settings
+    s.yaml:7: batch_size: 0 is too small; the least is 1
+    ");
+    insta::assert_snapshot!(problems(
+        "name: s\ndatasets: [nq]\ndirect: {models: ['hf:a/b']}\nmetrics: f1\n"
+    ), @"s.yaml:4: metrics: expected a list, found 'f1'; write it as a list: [f1]");
 }
