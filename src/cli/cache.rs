@@ -50,13 +50,16 @@ pub fn run(args: &CacheArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             rankings,
             cache,
         } => {
-            let cache = open(cache)?;
+            let kept = open(cache)?;
             for (part, what, wanted) in [
                 (CachePart::Embeddings, "vectors", !rankings),
                 (CachePart::Rankings, "rankings", !embeddings),
             ] {
                 if wanted {
-                    let count = cache.clear(part).map_err(failed)?;
+                    let count = match &kept {
+                        Some(cache) => cache.clear(part).map_err(failed)?,
+                        None => 0,
+                    };
                     say(out, &format!("{count} {what} forgotten"))?;
                 }
             }
@@ -66,7 +69,22 @@ pub fn run(args: &CacheArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
 }
 
 fn stats(as_json: bool, cache: &CacheDir, out: &mut dyn Write) -> Result<ExitStatus, CliError> {
-    let stats = open(cache)?.stats().map_err(failed)?;
+    // Looking makes nothing.
+    let Some(kept) = open(cache)? else {
+        let place = cache.path();
+        return match as_json {
+            true => say(
+                out,
+                &format!(
+                    "{:#}",
+                    json!({"path": place, "bytes": 0, "embeddings": [], "rankings": []})
+                ),
+            ),
+            false => say(out, &format!("nothing is kept in {}", place.display())),
+        }
+        .map(|()| ExitStatus::OK);
+    };
+    let stats = kept.stats().map_err(failed)?;
     if as_json {
         say(out, &format!("{:#}", json!(stats)))?;
         return Ok(ExitStatus::OK);
@@ -96,8 +114,8 @@ fn stats(as_json: bool, cache: &CacheDir, out: &mut dyn Write) -> Result<ExitSta
     Ok(ExitStatus::OK)
 }
 
-fn open(cache: &CacheDir) -> Result<Cache, CliError> {
-    Cache::open(&cache.path()).map_err(failed)
+fn open(cache: &CacheDir) -> Result<Option<Cache>, CliError> {
+    Cache::open_existing(&cache.path()).map_err(failed)
 }
 
 fn failed(error: IndexError) -> CliError {

@@ -117,10 +117,14 @@ fn wrong(error: IndexError) -> CliError {
 }
 
 fn unknown(error: Unknown) -> CliError {
-    let hint = nearest(&error.name, error.known.iter().map(String::as_str));
-    let hint = match hint {
-        Some(near) => format!("did you mean '{near}'?"),
-        None => "`ragicamp index list` shows what there is".to_owned(),
+    let hint = match &error {
+        Unknown::Several { .. } => "write more of the one that is meant".to_owned(),
+        Unknown::Nothing { name, known, .. } => {
+            match nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None => "`ragicamp index list` shows what there is".to_owned(),
+            }
+        }
     };
     CliError::usage(anyhow!("{error}; {hint}"))
 }

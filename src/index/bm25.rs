@@ -404,6 +404,21 @@ impl Bm25 {
         Ok(hits)
     }
 
+    /// Tells the id of every passage, some more than once.
+    pub fn ids(&self, tell: &mut dyn FnMut(&str)) -> Result<(), IndexError> {
+        let mut id = String::new();
+        for column in &self.ids {
+            for ord in 0..column.num_terms() as u64 {
+                id.clear();
+                column
+                    .ord_to_str(ord, &mut id)
+                    .map_err(io_error(&self.path))?;
+                tell(&id);
+            }
+        }
+        Ok(())
+    }
+
     fn id(&self, address: DocAddress) -> Result<String, IndexError> {
         let mut id = String::new();
         let column = self.ids.get(address.segment_ord as usize);

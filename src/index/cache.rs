@@ -99,7 +99,7 @@ impl Cache {
     /// When the file can not be made or is no database.
     pub fn open(cache_dir: &Path) -> Result<Self, IndexError> {
         let path = cache_dir.join(FILE);
-        std::fs::create_dir_all(cache_dir).map_err(super::error::io_error(cache_dir))?;
+        std::fs::create_dir_all(cache_dir).map_err(super::error::not_kept(cache_dir, cache_dir))?;
         let open = || {
             let connection = Connection::open(&path)?;
             connection.busy_timeout(BUSY)?;
@@ -113,6 +113,17 @@ impl Cache {
         let connection =
             open().map_err(|error: rusqlite::Error| broken(&path, error.to_string()))?;
         Ok(Self { connection, path })
+    }
+
+    /// Opens the cache of a directory where there is one.
+    ///
+    /// # Errors
+    /// When the file is no database.
+    pub fn open_existing(cache_dir: &Path) -> Result<Option<Self>, IndexError> {
+        match cache_dir.join(FILE).is_file() {
+            true => Self::open(cache_dir).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// The vectors of texts that are kept; `None` for the others.

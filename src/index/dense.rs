@@ -284,6 +284,14 @@ impl Dense {
         &self.embedding
     }
 
+    /// Tells the id of every passage.
+    pub fn ids(&self, tell: &mut dyn FnMut(&str)) -> Result<(), IndexError> {
+        for row in 0..self.passages.count() {
+            tell(&self.passages.id(row as u32)?);
+        }
+        Ok(())
+    }
+
     /// For every query the `limit` best passages.
     pub fn search(&self, queries: &[Vec<f32>], limit: usize) -> Result<Vec<Vec<Hit>>, IndexError> {
         let wrong = queries

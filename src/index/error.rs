@@ -55,6 +55,18 @@ pub enum IndexError {
         /// What the system said.
         source: io::Error,
     },
+    /// The directory of the indexes takes none.
+    #[error(
+        "no index can be kept in {}: {source}; name a directory that can be written with --cache \
+         or RAGICAMP_CACHE",
+        place.display()
+    )]
+    Cache {
+        /// The directory.
+        place: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Texts can not be turned into vectors, or pairs into scores.
     #[error("{0}")]
     Encoder(Failure),
@@ -91,6 +103,8 @@ impl From<IndexError> for Failure {
     fn from(error: IndexError) -> Self {
         let class = match &error {
             IndexError::Encoder(failure) => return failure.clone(),
+            // No other experiment could keep its index either.
+            IndexError::Cache { .. } => FailureClass::Environment,
             IndexError::Io { source, .. } if is_the_disk(source) => FailureClass::Environment,
             _ => FailureClass::Permanent,
         };
@@ -130,6 +144,29 @@ pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> IndexError + '_
         path: path.to_owned(),
         source,
     }
+}
+
+/// An error of the system where an index is to be kept. A disk that is full is
+/// told as everywhere.
+#[cfg_attr(
+    not(feature = "index"),
+    allow(dead_code, reason = "Builds without indexes have no caller.")
+)]
+pub(super) fn not_kept<'p>(
+    cache_dir: &'p Path,
+    path: &'p Path,
+) -> impl FnOnce(io::Error) -> IndexError + 'p {
+    move |source| match is_the_disk(&source) && !is_read_only(&source) {
+        true => io_error(path)(source),
+        false => IndexError::Cache {
+            place: cache_dir.to_owned(),
+            source,
+        },
+    }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ReadOnlyFilesystem
 }
 
 /// What is wrong with an index, in the engine's words.

@@ -272,6 +272,17 @@ impl Index {
         &self.identity
     }
 
+    /// Tells the id of every passage, some more than once.
+    ///
+    /// # Errors
+    /// When the index can not be read.
+    pub fn ids(&self, tell: &mut dyn FnMut(&str)) -> Result<(), IndexError> {
+        match &self.search {
+            Search::Words(words) | Search::Both { words, .. } => words.ids(tell),
+            Search::Vectors(vectors) => vectors.ids(tell),
+        }
+    }
+
     /// The model that queries are embedded with.
     pub fn embedding(&self) -> Option<&str> {
         match self.search {

@@ -47,16 +47,27 @@ pub struct Shelved {
     pub manifest: Value,
 }
 
-/// A name that is neither a retriever's nor a directory's.
+/// A name that does not say which index is meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no index '{name}' in {}", place.display())]
-pub struct Unknown {
-    /// The name.
-    pub name: String,
-    /// Where it is not.
-    pub place: PathBuf,
-    /// Names that are there.
-    pub known: Vec<String>,
+pub enum Unknown {
+    /// It is neither a retriever's nor the beginning of a directory's.
+    #[error("there is no index '{name}' in {}", place.display())]
+    Nothing {
+        /// The name.
+        name: String,
+        /// Where it is not.
+        place: PathBuf,
+        /// Names that are there.
+        known: Vec<String>,
+    },
+    /// Several directories begin so.
+    #[error("'{name}' is the beginning of several indexes: {}", directories.join(", "))]
+    Several {
+        /// The name.
+        name: String,
+        /// The directories.
+        directories: Vec<String>,
+    },
 }
 
 /// A retriever with the directories it is made of.
@@ -182,7 +193,14 @@ impl Shelves {
             .collect();
         match beginning[..] {
             [only] => Ok(vec![only.directory.clone()]),
-            _ => Err(Unknown {
+            [_, _, ..] => Err(Unknown::Several {
+                name: name.to_owned(),
+                directories: beginning
+                    .iter()
+                    .map(|shelved| shelved.directory.clone())
+                    .collect(),
+            }),
+            [] => Err(Unknown::Nothing {
                 name: name.to_owned(),
                 place: self.place.clone(),
                 known: named

@@ -3,7 +3,7 @@
 
 use super::{
     BuildProgress, IndexError,
-    error::{broken, io_error},
+    error::{broken, io_error, not_kept},
     progress::{Tell, report},
 };
 use rustix::fs::{FlockOperation, flock};
@@ -55,12 +55,12 @@ pub(super) fn publish<T>(
     name: &str,
     build: impl FnOnce(&Path) -> Result<T, IndexError>,
 ) -> Result<T, IndexError> {
-    fs::create_dir_all(cache_dir).map_err(io_error(cache_dir))?;
+    fs::create_dir_all(cache_dir).map_err(not_kept(cache_dir, cache_dir))?;
     remove_abandoned(cache_dir);
     let building = tempfile::Builder::new()
         .prefix(BUILDING)
         .tempdir_in(cache_dir)
-        .map_err(io_error(cache_dir))?;
+        .map_err(not_kept(cache_dir, cache_dir))?;
     // Held until after the rename: others can tell that the builder lives. It
     // gets its name when it is locked, so that nobody finds it unlocked.
     let unnamed = building.path().join("lock.new");
@@ -95,14 +95,14 @@ pub(super) fn publish_resumable<T>(
     build: impl FnOnce(&Path, &mut Tell<'_>) -> Result<T, IndexError>,
 ) -> Result<Option<T>, IndexError> {
     let locks = cache_dir.join(LOCKS);
-    fs::create_dir_all(&locks).map_err(io_error(&locks))?;
+    fs::create_dir_all(&locks).map_err(not_kept(cache_dir, &locks))?;
     let lock_path = locks.join(name);
     let lock = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(&lock_path)
-        .map_err(io_error(&lock_path))?;
+        .map_err(not_kept(cache_dir, &lock_path))?;
     loop {
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => break,
@@ -117,7 +117,7 @@ pub(super) fn publish_resumable<T>(
         return Ok(None);
     }
     let partial = cache_dir.join(format!("{PARTIAL}{name}"));
-    fs::create_dir_all(&partial).map_err(io_error(&partial))?;
+    fs::create_dir_all(&partial).map_err(not_kept(cache_dir, &partial))?;
     let built = match build(&partial, tell) {
         // Another corpus will have another name: nobody goes on with this.
         Err(error) if error.is_of_corpus() => {

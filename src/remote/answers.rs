@@ -97,6 +97,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn failure(path: &Path, error: &io::Error) -> Failure {
-    let message = format!("{} can not be written: {error}", path.display());
+    let message = format!(
+        "{} can not be written: {error}; free space there, or name another directory with --cache \
+         or RAGICAMP_CACHE",
+        path.display()
+    );
     Failure::new(FailureClass::Environment, message)
 }

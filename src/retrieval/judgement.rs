@@ -1,7 +1,7 @@
 //! How good rankings are, where it is known which documents are relevant.
 
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Depth of MRR and nDCG.
 const DEPTH: usize = 10;
@@ -72,6 +72,15 @@ impl Judgements {
         self.by_query.contains_key(query)
     }
 
+    /// The documents that are relevant to one of these queries.
+    pub fn documents<'q>(&self, queries: impl IntoIterator<Item = &'q str>) -> BTreeSet<&str> {
+        queries
+            .into_iter()
+            .filter_map(|query| self.by_query.get(query))
+            .flat_map(|relevant| relevant.keys().map(String::as_str))
+            .collect()
+    }
+
     /// Judges rankings of passage ids, best first, by query. A chunk counts as
     /// its document (`document#number`), which counts where it comes first.
     /// Queries without a relevant document are left out.
@@ -127,16 +136,25 @@ fn documents<'a>(ranking: &'a [String], relevant: &HashMap<String, f64>) -> Vec<
     let mut seen = HashSet::new();
     ranking
         .iter()
-        .map(|id| match id.rsplit_once('#') {
+        .map(|id| {
             // An id may hold a # of its own.
-            _ if relevant.contains_key(id) => id.as_str(),
-            Some((document, number))
-                if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) =>
-            {
-                document
+            match relevant.contains_key(id) {
+                true => id.as_str(),
+                false => document_of(id),
             }
-            _ => id.as_str(),
         })
         .filter(|id| seen.insert(*id))
         .collect()
+}
+
+/// The document that a chunk is of: `document#number`.
+pub fn document_of(id: &str) -> &str {
+    match id.rsplit_once('#') {
+        Some((document, number))
+            if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            document
+        }
+        _ => id,
+    }
 }

@@ -10,5 +10,5 @@ mod tokens;
 
 pub use chunking::{Chunk, Chunking, ChunkingError, Strategy};
 pub use fusion::{reciprocal_rank_fusion, weighted_fusion};
-pub use judgement::{Judgements, RankingScores};
+pub use judgement::{Judgements, RankingScores, document_of};
 pub use tokens::TokenBorders;

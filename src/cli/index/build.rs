@@ -4,6 +4,7 @@ use crate::{
         CliError, ExitStatus,
         run::say,
         study_file::{self, Selection},
+        words::{positive, whole},
     },
     domain::{
         EMBEDDING_MODELS, Failure, FailureClass, RetrieverKind, RetrieverSpec, embedding_model,
@@ -12,7 +13,10 @@ use crate::{
 };
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
-use std::{collections::BTreeSet, io::Write, ops::ControlFlow, path::PathBuf, time::Instant};
+use std::{
+    collections::BTreeSet, io::Write, num::NonZeroUsize, ops::ControlFlow, path::PathBuf,
+    time::Instant,
+};
 
 /// Overlap where none is given.
 const OVERLAP: usize = 50;
@@ -68,10 +72,10 @@ pub struct BuildArgs {
     #[arg(long, value_enum, requires = "corpus")]
     chunking: Option<Cut>,
     /// Characters (or tokens) per chunk [default: 512]
-    #[arg(long, value_name = "N", requires = "corpus")]
-    chunk_size: Option<usize>,
+    #[arg(long, value_name = "N", requires = "corpus", value_parser = positive)]
+    chunk_size: Option<NonZeroUsize>,
     /// Characters (or tokens) that neighbouring chunks share [default: 50]
-    #[arg(long, value_name = "N", requires = "corpus")]
+    #[arg(long, value_name = "N", requires = "corpus", value_parser = whole)]
     chunk_overlap: Option<usize>,
     /// How vectors are searched [default: hnsw from a million on]
     #[arg(long, value_enum, requires = "corpus")]
@@ -80,8 +84,8 @@ pub struct BuildArgs {
     #[arg(long, requires = "corpus")]
     f16: bool,
     /// Documents at most.
-    #[arg(long, value_name = "N", requires = "corpus")]
-    max_docs: Option<u64>,
+    #[arg(long, value_name = "N", requires = "corpus", value_parser = positive)]
+    max_docs: Option<NonZeroUsize>,
     /// What `index search` calls it [default: from the corpus, the model and the chunking]
     #[arg(long, requires = "corpus")]
     name: Option<String>,
@@ -113,6 +117,14 @@ pub fn run(args: &BuildArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
         None => (vec![retriever(args)?], here()),
     };
     let resources = Resources::new(bases.clone());
+    if let Some(corpus) = &args.corpus
+        && !resources.resolve(corpus).exists()
+        && !resources.is_on_hub(corpus)
+    {
+        return Err(CliError::usage(anyhow!(
+            "--corpus: there is no corpus '{corpus}'; name a file, a directory, simple or en"
+        )));
+    }
     let mut shelf = Shelf::new(
         args.place.cache.path(),
         &[],
@@ -136,6 +148,15 @@ pub fn run(args: &BuildArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
                     started.elapsed().as_secs_f64()
                 ),
             )?,
+            // One that was asked for by hand is all there is to say.
+            Err(failure) if args.study.is_none() => {
+                shelf.release_models();
+                let error = anyhow!("{}", failure.message);
+                return Err(match failure.class {
+                    FailureClass::Environment => CliError::environment(error),
+                    _ => CliError::usage(error),
+                });
+            }
             Err(failure) => {
                 say(out, &format!("{}: {}", retriever.name, failure.message))?;
                 let is_worse = |known: &Failure| known.class == FailureClass::Environment;
@@ -149,8 +170,6 @@ pub fn run(args: &BuildArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
     Ok(match worst {
         None => ExitStatus::OK,
         Some(failure) if failure.class == FailureClass::Environment => ExitStatus(4),
-        // What was asked for by hand and can not be is a mistake of the hand.
-        Some(_) if args.study.is_none() => ExitStatus(2),
         Some(_) => ExitStatus(1),
     })
 }
@@ -201,7 +220,7 @@ fn retriever(args: &BuildArgs) -> Result<RetrieverSpec, CliError> {
                 Cut::Token => "token",
                 _ => "recursive",
             };
-            let size = args.chunk_size.unwrap_or(SIZE);
+            let size = args.chunk_size.map_or(SIZE, NonZeroUsize::get);
             let overlap = OVERLAP.min(size.saturating_sub(1));
             (word, size, args.chunk_overlap.unwrap_or(overlap))
         }
@@ -227,7 +246,8 @@ fn retriever(args: &BuildArgs) -> Result<RetrieverSpec, CliError> {
         spec.options.insert("vector_dtype".to_owned(), "f16".into());
     }
     if let Some(count) = args.max_docs {
-        spec.options.insert("max_docs".to_owned(), count.into());
+        spec.options
+            .insert("max_docs".to_owned(), count.get().into());
     }
     spec.name = args.name.clone().unwrap_or_else(|| name(&spec, args));
     Ok(spec)

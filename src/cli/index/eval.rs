@@ -1,8 +1,12 @@
-use super::{Where, found::Finding, read};
+use super::{
+    Where,
+    found::{Finding, Found},
+    read, wrong,
+};
 use crate::{
-    cli::{CliError, ExitStatus, run::say},
+    cli::{CliError, ExitStatus, run::say, words::count},
     index::Query,
-    retrieval::Judgements,
+    retrieval::{Judgements, document_of},
 };
 use anyhow::anyhow;
 use clap::Args;
@@ -56,6 +60,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError>
         .finding
         .find(&args.name, &texts, DEPTH, FETCHED, &args.place)?;
     let seconds = started.elapsed().as_secs_f64();
+    check_ids(args, &judgements, &queries, &found)?;
     let rankings: BTreeMap<String, Vec<String>> = queries
         .iter()
         .zip(&found.rankings)
@@ -83,6 +88,46 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError>
         say(out, &format!("{key:<10} {value}"))?;
     }
     Ok(ExitStatus::OK)
+}
+
+/// What is judged has to be in the index: ids of another corpus would make
+/// every score 0.
+fn check_ids(
+    args: &EvalArgs,
+    judgements: &Judgements,
+    queries: &[(String, String)],
+    found: &Found,
+) -> Result<(), CliError> {
+    let mut missing = judgements.documents(queries.iter().map(|(id, _)| id.as_str()));
+    let judged = missing.len();
+    let mut an_id = None;
+    found
+        .index
+        .ids(&mut |id| {
+            missing.remove(id);
+            missing.remove(document_of(id));
+            an_id.get_or_insert_with(|| id.to_owned());
+        })
+        .map_err(wrong)?;
+    let qrels = args.qrels.display();
+    match missing.len() {
+        0 => {}
+        all if all == judged => {
+            return Err(CliError::usage(anyhow!(
+                "{qrels}: none of its {} is in the index {}, whose ids are like '{}'; name the \
+                 index of their corpus, or correct the ids",
+                count(judged, "relevant document"),
+                args.name,
+                an_id.unwrap_or_default()
+            )));
+        }
+        some => eprintln!(
+            "warning: {qrels}: {some} of {} are not in the index {} and count as not found",
+            count(judged, "relevant document"),
+            args.name
+        ),
+    }
+    Ok(())
 }
 
 /// Ids and texts.
