@@ -414,7 +414,7 @@ fn fetch_brings_datasets_and_corpus_and_the_manifest_says_which() {
     let out = String::from_utf8_lossy(&fetched.stdout);
     for line in [
         "dataset  nq: here, 20 questions",
-        "dataset  popqa: here, 1 questions",
+        "dataset  popqa: here, 1 question",
         "corpus   simple: here",
         "index    wiki: here",
     ] {

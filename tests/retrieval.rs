@@ -235,7 +235,7 @@ fn a_study_over_squad_finds_and_answers_with_every_kind_of_retriever() {
     fs::write(bench.path("study.yaml"), text).unwrap();
     let said = bench.ok(&["run", "study.yaml"]);
     assert!(
-        said.contains("9 complete, 0 failed, 0 left, of 9; 1 model loads"),
+        said.contains("9 complete, 0 failed, 0 left, of 9; 1 model load,"),
         "{said}"
     );
     let score = |retriever: &str, top_k: usize, metric: &str| {

@@ -118,10 +118,10 @@ impl ArtifactError {
                 "Your quota on the file system of {shown} is used up: remove files of yours there, then resume."
             ),
             Errno::ROFS => format!(
-                "The file system of {shown} is mounted read-only: mount it writable or choose another directory with --output."
+                "The file system of {shown} is mounted read-only: mount it writable, or use another directory."
             ),
             Errno::ACCESS | Errno::PERM => format!(
-                "This user may not write in {shown}: change its permissions or choose another directory with --output."
+                "This user may not write in {shown}: change its permissions, or use another directory."
             ),
             Errno::IO => format!(
                 "The disk below {shown} reports an error: look at the kernel's log (dmesg), and move the study to a healthy disk before you resume."

@@ -14,7 +14,7 @@ use jiff::{Span, Timestamp};
 use print::{Colour, print_causes, print_source};
 use serde_json::{Value, json};
 use std::{
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -83,9 +83,34 @@ pub fn run(args: &ErrorsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     }
 }
 
+/// Whether a file begins as a log may. Logs hold colours, progress bars, zeros
+/// after a power cut and letters of any encoding, and hardly any other control
+/// characters.
+fn is_text(path: &Path) -> anyhow::Result<bool> {
+    const LOOKED_AT: u64 = 1 << 16;
+    let mut start = Vec::new();
+    let cannot = || format!("reading {}", path.display());
+    let file = std::fs::File::open(path).with_context(cannot)?;
+    file.take(LOOKED_AT)
+        .read_to_end(&mut start)
+        .with_context(cannot)?;
+    start.retain(|byte| *byte != 0);
+    let odd = start
+        .iter()
+        .filter(|byte| matches!(byte, 0x01..=0x06 | 0x0e..=0x1a | 0x1c..=0x1f))
+        .count();
+    // A handful of them says nothing.
+    Ok(odd < 32 || odd * 50 <= start.len())
+}
+
 fn print(args: &ErrorsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let since = args.since.as_deref().map(parse_since).transpose()?;
     let colour = Colour::detect();
+    for path in args.paths.iter().filter(|path| path.is_file()) {
+        if !is_text(path)? {
+            bail!("{}: it is no text; name a log", path.display());
+        }
+    }
     if args.follow {
         let [path] = args.paths.as_slice() else {
             bail!("--follow reads one log; give one PATH");

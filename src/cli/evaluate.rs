@@ -5,6 +5,7 @@ use super::{
     cache_dir::CacheDir,
     encoders, metric_names,
     run::{artifact, say},
+    words::positive,
 };
 use crate::{
     analysis::{Cell, Table},
@@ -16,7 +17,7 @@ use crate::{
 use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, io::Write, path::PathBuf};
+use std::{collections::BTreeMap, io::Write, num::NonZeroUsize, path::PathBuf};
 
 /// Score a file of predictions.
 #[derive(Debug, Args)]
@@ -29,7 +30,8 @@ Examples:
 The file is a predictions.json of this program (of any version), a JSON list, or JSON lines;
 each record has prediction, and its gold answers under expected, answers or golden_answers.
 Metrics that look at the passages an answer was made of want their texts, a list under
-passages or contexts. Records that are errors are counted and never scored.")]
+passages or contexts; those of retrieval want retrieved, a list of {id}, and supporting, the
+ids of the passages that hold the answer. Records that are errors are counted and never scored.")]
 pub struct EvaluateArgs {
     /// The predictions.
     file: PathBuf,
@@ -40,19 +42,20 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "MODEL")]
     bertscore_model: Option<String>,
     /// The layer whose vectors it compares (default: what bert-score takes).
-    #[arg(long, value_name = "N")]
-    bertscore_layer: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = positive)]
+    bertscore_layer: Option<NonZeroUsize>,
     /// The model that faithfulness and hallucination ask (default: minilm).
     #[arg(long, value_name = "MODEL")]
     nli_model: Option<String>,
-    #[command(flatten)]
-    cache: CacheDir,
     /// Print JSON.
     #[arg(long)]
     json: bool,
     /// With --json: the scores of every record too.
     #[arg(long, requires = "json")]
     items: bool,
+    // Last: what follows would stand under its heading.
+    #[command(flatten)]
+    cache: CacheDir,
 }
 
 pub fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError> {
@@ -93,19 +96,38 @@ pub fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<ExitStatus, CliEr
         .iter()
         .filter_map(|one| Some((one.idx, passages_of(one)?)))
         .collect();
+    let reads_texts = |name: &String| is_borne_out(name) || OF_TEXTS.contains(&name.as_str());
     if passages.is_empty()
-        && let Some(name) = names.iter().find(|name| is_borne_out(name))
+        && let Some(name) = names.iter().find(|name| reads_texts(name))
     {
         return Err(CliError::usage(anyhow!(
             "{place}: no record has the passages that {name} looks at; their texts belong under \
              passages or contexts"
         )));
     }
+    let supporting: BTreeMap<usize, Vec<String>> = predictions
+        .iter()
+        .filter_map(|one| Some((one.idx, supporting_of(one)?)))
+        .collect();
+    if let Some(name) = names.iter().find(|name| is_of_retrieval(name)) {
+        if supporting.is_empty() {
+            return Err(CliError::usage(anyhow!(
+                "{place}: no record says which passages hold its answer, which {name} looks at; \
+                 their ids belong under supporting"
+            )));
+        }
+        if predictions.iter().all(|one| one.retrieved.is_empty()) {
+            return Err(CliError::usage(anyhow!(
+                "{place}: no record says what was retrieved, which {name} looks at; a list of \
+                 {{\"id\": ...}} belongs under retrieved"
+            )));
+        }
+    }
     let given = given(args, &names, &predictions, &passages)?;
     let evaluation = metrics::evaluate_with(&names, &predictions, &|prediction| Evidence {
+        supporting: supporting.get(&prediction.idx).map_or(&[], Vec::as_slice),
         passages: passages.get(&prediction.idx).cloned(),
         given: given.get(&prediction.idx),
-        ..Evidence::default()
     });
     for (name, why) in &evaluation.uncomputed {
         eprintln!("{name} is not computed: {why}");
@@ -116,6 +138,22 @@ pub fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<ExitStatus, CliEr
         print(&names, &evaluation, out)?;
     }
     Ok(ExitStatus(u8::from(!evaluation.uncomputed.is_empty())))
+}
+
+/// Metrics that look at the texts of passages, beside those of models.
+const OF_TEXTS: [&str; 2] = ["answer_in_context", "context_recall"];
+
+/// Whether a metric looks at the ids of what was retrieved.
+fn is_of_retrieval(name: &str) -> bool {
+    let stem = name.split('@').next().unwrap_or(name);
+    metrics::reads_passages(name) && ["recall", "hit", "mrr", "ndcg"].contains(&stem)
+}
+
+/// The ids of the passages that hold a record's answer.
+fn supporting_of(record: &Prediction) -> Option<Vec<String>> {
+    let listed = record.extra.get("supporting")?.as_array()?;
+    let ids = listed.iter().filter_map(Value::as_str);
+    Some(ids.map(str::to_owned).collect())
 }
 
 /// The texts of the passages that a record's answer was made of.
@@ -179,10 +217,10 @@ fn scoring_models(args: &EvaluateArgs) -> Result<ScoringModels, CliError> {
     let mut models = ScoringModels::default();
     let wrong = |flag: &str, why: String| CliError::usage(anyhow!("{flag}: {why}"));
     if let Some(name) = &args.bertscore_model {
-        models.tokens = TokenModel::new(name, args.bertscore_layer)
+        models.tokens = TokenModel::new(name, args.bertscore_layer.map(NonZeroUsize::get))
             .map_err(|why| wrong("--bertscore-model", why))?;
     } else if let Some(layer) = args.bertscore_layer {
-        models.tokens.layer = layer;
+        models.tokens.layer = layer.get();
     }
     if let Some(name) = &args.nli_model {
         models.inference = inference_model(name).map_err(|why| wrong("--nli-model", why))?;

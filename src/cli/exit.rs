@@ -47,10 +47,25 @@ impl CliError {
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.error {
-            Some(error) => write!(f, "{error:#}"),
+            Some(error) => f.write_str(&chain(error)),
             None => Ok(()),
         }
     }
+}
+
+/// An error with its causes, each said once: many a message ends with its
+/// cause already.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 impl From<anyhow::Error> for CliError {
@@ -69,5 +84,33 @@ impl From<anyhow::Error> for CliError {
 impl From<io::Error> for CliError {
     fn from(error: io::Error) -> Self {
         anyhow::Error::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("writing x: {source}")]
+    struct Outer {
+        source: io::Error,
+    }
+
+    #[test]
+    fn a_cause_that_the_message_ends_with_is_not_said_twice() {
+        let full = io::Error::from_raw_os_error(28);
+        let error = CliError::environment(Outer { source: full });
+        assert_eq!(
+            error.to_string(),
+            "writing x: No space left on device (os error 28)"
+        );
+        let error: anyhow::Result<()> = Err(io::Error::from_raw_os_error(2)).context("reading y");
+        let error = error.map_err(CliError::usage).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "reading y: No such file or directory (os error 2)"
+        );
     }
 }

@@ -8,6 +8,7 @@ use super::{
     CliError, ExitStatus,
     experiments::{self, Stored},
     run::artifact,
+    words::count,
 };
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
@@ -22,8 +23,8 @@ use std::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  ragicamp export outputs/quickstart --format csv > predictions.csv
-  ragicamp export outputs/quickstart --format parquet -o predictions.parquet
+  ragicamp export outputs/quickstart > predictions.csv
+  ragicamp export outputs/quickstart -o predictions.parquet
 
 Each row has the experiment's configuration, the question, the gold answers (a JSON list), the
 answer or the error, tokens and time, and a column per metric.")]
@@ -31,9 +32,9 @@ pub struct ExportArgs {
     /// A study's directory, or an experiment's.
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// csv or parquet.
-    #[arg(long, short, default_value = "csv")]
-    format: Format,
+    /// csv or parquet [default: by the ending of FILE, else csv]
+    #[arg(long, short)]
+    format: Option<Format>,
     /// Where to (default: standard output).
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -54,23 +55,63 @@ trait Sink {
 }
 
 pub fn run(args: &ExportArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError> {
+    let format = format(args)?;
     let stored = experiments::read(&args.directory)?;
     let Some(path) = &args.output else {
-        if args.format == Format::Parquet && std::io::stdout().is_terminal() {
+        if format == Format::Parquet && std::io::stdout().is_terminal() {
             return Err(CliError::usage(anyhow!(
                 "a Parquet file is not for the terminal: name one with -o FILE"
             )));
         }
-        let mut bytes = Vec::new();
-        // Parquet is written by a thread-safe writer, so it goes to memory
-        // first; CSV as well, for one way of doing it.
-        write(args.format, &stored, &mut bytes)?;
-        out.write_all(&bytes)?;
+        match format {
+            // Each experiment's rows as they come: a study may be larger than
+            // the memory.
+            Format::Csv => {
+                let mut out = BufWriter::new(&mut *out);
+                rows(&stored, |metrics| {
+                    Ok(Box::new(CsvSink::new(&mut out, metrics)?))
+                })?;
+                out.flush()?;
+            }
+            // Parquet is written by a thread-safe writer, so it goes to memory
+            // first.
+            Format::Parquet => {
+                let mut bytes = Vec::new();
+                write(format, &stored, &mut bytes)?;
+                out.write_all(&bytes)?;
+            }
+        }
         return Ok(ExitStatus::OK);
     };
-    let rows = to_file(args.format, &stored, path)?;
-    eprintln!("{}: {rows} rows", path.display());
+    let rows = to_file(format, &stored, path)?;
+    eprintln!("{}: {}", path.display(), count(rows, "row"));
     Ok(ExitStatus::OK)
+}
+
+/// The format that is asked for, or that the file's name ends with.
+fn format(args: &ExportArgs) -> Result<Format, CliError> {
+    let path = args.output.as_deref();
+    let ending = path.and_then(Path::extension).and_then(|it| it.to_str());
+    let by_name = match ending.map(str::to_lowercase).as_deref() {
+        Some("csv") => Some(Format::Csv),
+        Some("parquet" | "pq") => Some(Format::Parquet),
+        _ => None,
+    };
+    match (args.format, by_name, path) {
+        (Some(asked), Some(named), Some(path)) if asked != named => {
+            let word = |format| match format {
+                Format::Csv => "csv",
+                Format::Parquet => "parquet",
+            };
+            Err(CliError::usage(anyhow!(
+                "--format {}: the name {} says {}; change one of them",
+                word(asked),
+                path.display(),
+                word(named)
+            )))
+        }
+        (asked, by_name, _) => Ok(asked.or(by_name).unwrap_or(Format::Csv)),
+    }
 }
 
 /// Replaces the file when everything is in it.
@@ -113,18 +154,22 @@ fn write(
     stored: &[Stored],
     out: &mut (dyn Write + Send),
 ) -> Result<usize, CliError> {
-    let metrics = metric_columns(stored)?;
-    let mut sink: Box<dyn Sink + '_> = match format {
-        Format::Csv => Box::new(CsvSink(csv::Writer::from_writer(out))),
+    rows(stored, |metrics| match format {
+        Format::Csv => Ok(Box::new(CsvSink::new(out, metrics)?)),
         Format::Parquet => {
-            let kinds = columns::of(None, &[], &metrics);
-            Box::new(parquet::ParquetSink::new(out, &kinds)?)
+            let kinds = columns::of(None, &[], metrics);
+            Ok(Box::new(parquet::ParquetSink::new(out, &kinds)?))
         }
-    };
-    if format == Format::Csv {
-        // The header, also of an export without a row.
-        sink.write(&columns::of(None, &[], &metrics))?;
-    }
+    })
+}
+
+/// Hands all rows to the sink for these metrics, and says how many there are.
+fn rows<'s>(
+    stored: &[Stored],
+    sink: impl FnOnce(&[String]) -> anyhow::Result<Box<dyn Sink + 's>>,
+) -> Result<usize, CliError> {
+    let metrics = metric_columns(stored)?;
+    let mut sink = sink(&metrics)?;
     let mut rows = 0;
     for one in stored {
         let records = records(one)?;
@@ -168,13 +213,19 @@ fn records(stored: &Stored) -> Result<Vec<crate::domain::Prediction>, CliError> 
 
 struct CsvSink<W: Write>(csv::Writer<W>);
 
+impl<W: Write> CsvSink<W> {
+    /// With the header, also of an export without a row.
+    fn new(out: W, metrics: &[String]) -> anyhow::Result<Self> {
+        let mut writer = csv::Writer::from_writer(out);
+        let columns = columns::of(None, &[], metrics);
+        writer.write_record(columns.iter().map(|column| column.name.as_str()))?;
+        Ok(Self(writer))
+    }
+}
+
 impl<W: Write> Sink for CsvSink<W> {
     fn write(&mut self, columns: &[Column]) -> anyhow::Result<()> {
         let rows = columns.first().map_or(0, Column::len);
-        if rows == 0 {
-            self.0
-                .write_record(columns.iter().map(|column| column.name.as_str()))?;
-        }
         for row in 0..rows {
             self.0
                 .write_record(columns.iter().map(|column| column.text(row)))?;

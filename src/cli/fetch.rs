@@ -4,6 +4,7 @@ use super::{
     encoders,
     run::say,
     study_file::{self, Selection, StudyFile},
+    words::count,
 };
 use crate::{
     domain::{ExperimentSpec, ModelSpec, Provider, ScoringModel, embedding_model, reranking_model},
@@ -68,9 +69,9 @@ pub fn run(args: &FetchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
             Ok(loaded) => say(
                 out,
                 &format!(
-                    "dataset  {}: here, {} questions",
+                    "dataset  {}: here, {}",
                     dataset.name,
-                    loaded.questions.len()
+                    count(loaded.questions.len(), "question")
                 ),
             )?,
             Err(error) => {

@@ -29,7 +29,8 @@ use std::{io::Write, path::PathBuf, time::Instant};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  ragicamp generate --model embedded:reader --prompt 'Question: Who?'
+  ragicamp generate --model embedded:reader --prompt \\
+    $'Context:\\nNora plays the harp.\\n\\nQuestion: What does Nora play?\\nAnswer:'
   ragicamp generate --model gguf:model.gguf --prompts prompts.jsonl --json > answers.jsonl
   ragicamp generate --model hf:org/name --quantization 8bit --seed 3 - < prompts.jsonl
 

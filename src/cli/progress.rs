@@ -1,3 +1,4 @@
+use super::words::count;
 use crate::{
     artifacts::EventLog,
     domain::{Event, Phase},
@@ -196,7 +197,10 @@ fn line(event: &Event, tally: &Tally) -> Option<String> {
             study,
             experiments,
             complete,
-        } => format!("{study}: {experiments} experiments, {complete} of them complete"),
+        } => format!(
+            "{study}: {}, {complete} of them complete",
+            count(*experiments, "experiment")
+        ),
         Event::BatchFailed {
             experiment,
             size,

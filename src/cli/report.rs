@@ -4,6 +4,7 @@ use super::{
     CliError, ExitStatus,
     experiments::{self, Stored},
     run::{artifact, say},
+    words::count,
 };
 use crate::{
     analysis::{FailureCause, Measured, Report},
@@ -76,7 +77,11 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
     write(&output, &page)?;
     say(
         out,
-        &format!("{}: {} experiments", output.display(), stored.len()),
+        &format!(
+            "{}: {}",
+            output.display(),
+            count(stored.len(), "experiment")
+        ),
     )?;
     Ok(ExitStatus::OK)
 }

@@ -5,7 +5,7 @@ use super::{
     progress::{self, Style},
     study_file::{self, Overrides, Selection, StudyFile},
     summary, table,
-    words::count,
+    words::{count, positive, whole},
 };
 use crate::{
     artifacts::{ArtifactError, StudyDir},
@@ -47,7 +47,7 @@ pub struct How {
     )]
     pub devices: Option<String>,
     /// Workers on the CPU, which share its cores and memory.
-    #[arg(long, value_name = "N", env = "RAGICAMP_WORKERS")]
+    #[arg(long, value_name = "N", env = "RAGICAMP_WORKERS", value_parser = positive)]
     pub workers: Option<NonZeroUsize>,
     /// Stop at the first experiment that fails; what other devices run is
     /// finished.
@@ -92,6 +92,7 @@ pub struct RunArgs {
         long,
         value_name = "I",
         env = "RAGICAMP_INDEX",
+        value_parser = whole,
         help_heading = "Which experiments"
     )]
     index: Option<usize>,
@@ -232,6 +233,9 @@ pub fn execute(
     let file = &*file;
     let study = &file.study;
     let planned = planned(file, selected, output, &mut resources, force)?;
+    if let Some(remark) = table::more_than_asked(study, &planned) {
+        eprintln!("warning: {remark}");
+    }
     if how.dry_run {
         local_files::warn(study, &file.bases);
         table::print_plan(study, selected, &planned, output, how)?;

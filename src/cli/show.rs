@@ -1,6 +1,6 @@
 //! `ragicamp show`: what an experiment asked, and what it got.
 
-use super::run::switch;
+use super::{run::switch, words::whole};
 use crate::{
     artifacts::ExperimentDir,
     domain::{Prediction, Question},
@@ -22,7 +22,7 @@ pub struct ShowArgs {
     #[arg(long, conflicts_with = "idx")]
     pub failed: bool,
     /// Only this question
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole)]
     pub idx: Option<usize>,
     /// Print JSON, a list of records
     #[arg(long, env = "RAGICAMP_JSON", value_parser = switch)]

@@ -3,6 +3,7 @@ use super::{
     run::{artifact, say, switch},
     study_file,
     table::{self, table},
+    words::count,
 };
 use crate::{
     artifacts::{StudyDir, StudyHealth, scan},
@@ -171,10 +172,10 @@ fn print(
     say(
         out,
         &format!(
-            "submission {} of {}: {job}, {} tasks",
+            "submission {} of {}: {job}, {}",
             submission.run_id,
             submission.submitted_at,
-            tasks.len()
+            count(tasks.len(), "task")
         ),
     )?;
     let is_over = tasks.iter().all(|task| {

@@ -1,4 +1,8 @@
-use super::{CliError, run::switch};
+use super::{
+    CliError,
+    run::switch,
+    words::{count, whole},
+};
 use crate::{
     artifacts::{ArtifactError, StudyDir},
     domain::{BatchSize, ExperimentSpec},
@@ -22,7 +26,7 @@ pub struct Selection {
     #[arg(long, value_name = "GLOB", env = "RAGICAMP_FILTER")]
     pub filter: Vec<String>,
     /// At most this many.
-    #[arg(long, value_name = "N", env = "RAGICAMP_LIMIT")]
+    #[arg(long, value_name = "N", env = "RAGICAMP_LIMIT", value_parser = whole)]
     pub limit: Option<usize>,
     /// One of several equal parts, as 1/4.
     #[arg(long, value_name = "I/N", env = "RAGICAMP_SHARD")]
@@ -72,9 +76,18 @@ pub struct StudyFile {
 /// # Errors
 /// Everything that is wrong with it, exit code 2.
 pub fn read(path: &Path) -> Result<StudyFile, CliError> {
-    let text = fs::read_to_string(path)
-        .with_context(|| format!("cannot read the study {}", path.display()))
+    let cannot = || format!("cannot read the study {}", path.display());
+    let bytes = fs::read(path)
+        .with_context(cannot)
         .map_err(CliError::usage)?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        CliError::usage(anyhow!(
+            "{}: it is no text in UTF-8 (line {line}); name a study's YAML file",
+            cannot()
+        ))
+    })?;
     let study =
         study::parse(&text, &path.display().to_string(), &ProgramCatalog).map_err(|problems| {
             let errors = problems.errors();
@@ -195,6 +208,12 @@ impl Selection {
             .transpose()
             .map_err(CliError::usage)?;
         let selected = study::select(study.experiments.clone(), &filter, shard, self.limit);
+        if self.limit == Some(0) {
+            return Err(CliError::nothing_selected(
+                "--limit 0 selects nothing; leave it out for all, or write 1 for the first"
+                    .to_owned(),
+            ));
+        }
         if selected.is_empty() {
             let names: Vec<_> = study
                 .experiments
@@ -203,8 +222,8 @@ impl Selection {
                 .map(|spec| spec.name.as_str())
                 .collect();
             return Err(CliError::nothing_selected(format!(
-                "nothing is selected of the {} experiments of {}; their names are like {}",
-                study.experiments.len(),
+                "nothing is selected of the {} of {}; their names are like {}",
+                count(study.experiments.len(), "experiment"),
                 study.name,
                 names.join(", ")
             )));

@@ -2,6 +2,7 @@ use super::{
     CliError,
     run::say,
     table::{print as print_table, table},
+    words,
 };
 use crate::{
     artifacts::StudyDir, domain::Phase, errortrace::dedupe_key, runner::RunReport, study::Study,
@@ -25,13 +26,13 @@ pub fn print(
     say(
         out,
         &format!(
-            "{}: {} complete, {} failed, {} left, of {}; {} model loads, {seconds:.1} s",
+            "{}: {} complete, {} failed, {} left, of {}; {}, {seconds:.1} s",
             study.name,
             report.complete(),
             report.failed(),
             report.left(),
             report.selected,
-            report.loads
+            words::count(report.loads, "model load")
         ),
     )?;
     if let Some(failure) = &report.environment {

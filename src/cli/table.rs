@@ -1,6 +1,7 @@
 use super::{
     CliError,
     run::{How, say},
+    words::count,
 };
 use crate::{
     domain::{ExperimentSpec, ModelSpec, Provider, Quantization},
@@ -72,21 +73,22 @@ pub fn print_plan(
     say(out, "")?;
     let uncounted = match plan.uncounted {
         0 => String::new(),
-        count => format!(", and those of {count} experiments whose dataset is not here"),
+        1 => ", and those of 1 experiment whose dataset is not here".to_owned(),
+        more => format!(", and those of {more} experiments whose dataset is not here"),
     };
     say(
         out,
         &format!(
-            "{}: {} experiments in {}; {} to run, {} model loads, {} questions to answer{uncounted}",
+            "{}: {} in {}; {} to run, {}, {} to answer{uncounted}",
             study.name,
-            plan.experiments.len(),
+            count(plan.experiments.len(), "experiment"),
             output.display(),
             plan.experiments
                 .iter()
                 .filter(|planned| planned.action.generates())
                 .count(),
-            plan.model_loads,
-            plan.inferences
+            count(plan.model_loads, "model load"),
+            count(plan.inferences, "question")
         ),
     )?;
     if let Some(search) = &study.search {
@@ -105,6 +107,25 @@ pub fn print_plan(
         say(out, &format!("changed: {name}: {}", differences.join("; ")))?;
     }
     Ok(())
+}
+
+/// Says that experiments have more answers than the study asks for now: none
+/// is ever taken away.
+pub fn more_than_asked(study: &Study, plan: &Plan) -> Option<String> {
+    let has_more = |planned: &&PlannedExperiment| {
+        let asked = study.settings_for(&planned.name).num_questions;
+        matches!(planned.action, Action::Complete | Action::Score)
+            && asked.is_some_and(|asked| planned.answered > asked)
+    };
+    let (has, its) = match plan.experiments.iter().filter(has_more).count() {
+        0 => return None,
+        1 => ("1 experiment has", "it keeps"),
+        more => (&*format!("{more} experiments have"), "they keep"),
+    };
+    Some(format!(
+        "{has} more answers than num_questions asks for now; {its} all of them, and the scores are \
+         over all"
+    ))
 }
 
 fn what(planned: &PlannedExperiment) -> String {

@@ -1,4 +1,6 @@
-//! Numbers in sentences.
+//! Numbers, in sentences and on the command line.
+
+use std::num::NonZeroUsize;
 
 /// `1 problem`, `2 problems`.
 pub fn count(number: usize, noun: &str) -> String {
@@ -6,6 +8,24 @@ pub fn count(number: usize, noun: &str) -> String {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
     }
+}
+
+/// A number of things, at least one.
+///
+/// # Errors
+/// What can be written.
+pub fn positive(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().map_err(|_| "write a whole number from 1 on");
+    Ok(number?)
+}
+
+/// A number of things; none is one too.
+///
+/// # Errors
+/// What can be written.
+pub fn whole(text: &str) -> Result<usize, String> {
+    let number = text.parse().map_err(|_| "write a whole number");
+    Ok(number?)
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub enum HubError {
         hint: String,
     },
     /// A local path does not exist.
-    #[error("{model} is not there: {} does not exist; correct the path in the study", .path.display())]
+    #[error("{model} is not there: {} does not exist; correct the path", .path.display())]
     NoSuchPath {
         /// The model as the study names it.
         model: String,
@@ -151,9 +151,9 @@ impl From<HubError> for Failure {
 
 fn how_to_get(offline: bool) -> &'static str {
     if offline {
-        "HF_HUB_OFFLINE is set, so run `ragicamp fetch STUDY.yaml` without it where there is a network"
+        "HF_HUB_OFFLINE is set, so run `ragicamp fetch STUDY.yaml` without it where there is a network, with any study that names it"
     } else {
-        "run `ragicamp fetch STUDY.yaml` where there is a network"
+        "run `ragicamp fetch STUDY.yaml` where there is a network, with any study that names it"
     }
 }
 

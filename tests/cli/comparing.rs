@@ -229,6 +229,21 @@ fn an_export_has_a_row_per_prediction_and_no_error_as_an_answer() {
         "rows.csv",
     ]);
     assert_eq!(place.text("rows.csv"), csv);
+    // The ending of the name says it as well, and may not contradict.
+    let named = place.ok(&["export", "outputs/made", "-o", "named.parquet"]);
+    assert_eq!(named.err, "named.parquet: 162 rows\n");
+    let bytes = std::fs::read(place.path("named.parquet")).unwrap();
+    assert!(bytes.starts_with(b"PAR1"));
+    let torn = place.exits(
+        2,
+        &["export", "outputs/made", "-f", "csv", "-o", "x.parquet"],
+    );
+    assert!(
+        torn.err
+            .contains("--format csv: the name x.parquet says parquet"),
+        "{}",
+        torn.err
+    );
     let done = place.ok(&[
         "export",
         "outputs/made",

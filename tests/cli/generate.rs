@@ -58,7 +58,7 @@ fn a_prompt_on_the_command_line_is_answered_with_its_text_alone() {
     let place = Place::new();
     let plain = generate(&place, READER, &["--prompt", PROMPT]);
     assert_eq!(plain.out.lines().count(), 1);
-    assert!(plain.err.contains("1 prompts: "), "{}", plain.err);
+    assert!(plain.err.contains("1 prompt: "), "{}", plain.err);
     let lines = told(&place, READER, &["--prompt", PROMPT]);
     assert_eq!(
         plain.out.trim_end(),

@@ -23,7 +23,7 @@ fn a_file_that_is_no_study_gets_one_sentence() {
     insta::assert_snapshot!(said.concat(), @r"
     error: cannot read the study nowhere.yaml: No such file or directory (os error 2)
     error: directory: it is no study's directory: run the study's YAML with `ragicamp run STUDY.yaml`
-    error: cannot read the study binary.yaml: stream did not contain valid UTF-8
+    error: cannot read the study binary.yaml: it is no text in UTF-8 (line 1); name a study's YAML file
     error: empty.yaml:1: the file is empty; a study needs at least name, datasets and direct, rag or experiments
     1 problem; nothing was run
     error: list.yaml:1: a study is a mapping of keys, and this is a list; begin with name: my_study
@@ -101,7 +101,8 @@ fn values_that_make_no_sense_on_the_command_line_are_refused() {
         (["--shard", "5/4"], "is no shard"),
         (["--filter", "[a"], "[a"),
         (["--device", "tpu"], "tpu"),
-        (["--limit", "few"], "--limit"),
+        (["--limit", "few"], "write a whole number"),
+        (["--workers", "0"], "write a whole number from 1 on"),
     ] {
         let done = place.exits(2, &["run", "study.yaml", arguments[0], arguments[1]]);
         assert!(done.err.contains(why), "{arguments:?}: {}", done.err);
@@ -121,5 +122,10 @@ fn a_filter_that_selects_nothing_exits_3_and_shows_names() {
     );
     assert!(done.err.contains(FULL), "{}", done.err);
     assert!(!place.path("outputs").exists());
-    place.exits(3, &["run", "study.yaml", "--limit", "0"]);
+    let none = place.exits(3, &["run", "study.yaml", "--limit", "0"]);
+    assert!(
+        none.err.contains("--limit 0 selects nothing"),
+        "{}",
+        none.err
+    );
 }

@@ -73,6 +73,28 @@ fn a_dry_run_of_a_fresh_study_shows_everything_as_new_and_leaves_nothing() {
 }
 
 #[test]
+fn fewer_questions_than_were_answered_are_told() {
+    let place = Place::ran();
+    let fewer = place
+        .text("study.yaml")
+        .replace("num_questions: 4", "num_questions: 2");
+    place.write("study.yaml", &fewer);
+    for arguments in [
+        &["run", "study.yaml", "--dry-run"][..],
+        &["run", "study.yaml"],
+    ] {
+        let done = place.ok(arguments);
+        assert!(
+            done.err.contains(
+                "2 experiments have more answers than num_questions asks for now; they keep all"
+            ),
+            "{}",
+            done.err
+        );
+    }
+}
+
+#[test]
 fn a_dry_run_of_a_half_done_study_tells_what_is_left_of_it() {
     let place = Place::new();
     place.ok(&["run", "study.yaml", "--filter", "*_none"]);
@@ -83,7 +105,7 @@ fn a_dry_run_of_a_half_done_study_tells_what_is_left_of_it() {
     let done = place.ok(&["run", "study.yaml", "--dry-run"]);
     assert!(
         done.out
-            .contains("1 to run, 1 model loads, 4 questions to answer"),
+            .contains("1 to run, 1 model load, 4 questions to answer"),
         "{}",
         done.out
     );

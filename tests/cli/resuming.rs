@@ -42,7 +42,7 @@ fn resume_needs_no_yaml_and_works_from_another_directory() {
     assert_eq!(done.code, 0, "{done:#?}");
     assert!(
         done.out
-            .contains("2 complete, 0 failed, 0 left, of 2; 1 model loads"),
+            .contains("2 complete, 0 failed, 0 left, of 2; 1 model load,"),
         "{}",
         done.out
     );

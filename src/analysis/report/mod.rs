@@ -85,9 +85,10 @@ impl Report<'_> {
         let (complete, failed) = (count(Phase::Complete), count(Phase::Failed));
         let unfinished = self.experiments.len() - complete - failed;
         format!(
-            "{} experiments: {complete} complete, {failed} failed, {unfinished} unfinished. Made by \
+            "{} experiment{}: {complete} complete, {failed} failed, {unfinished} unfinished. Made by \
              ragicamp {} on {}.",
             self.experiments.len(),
+            if self.experiments.len() == 1 { "" } else { "s" },
             env!("CARGO_PKG_VERSION"),
             self.made
         )

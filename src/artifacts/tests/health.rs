@@ -411,11 +411,11 @@ fn a_deep_look_compares_a_sealed_directory_with_its_checksums() {
     };
     assert_eq!(lies(true), Vec::<String>::new());
     let path = directory.path.join("predictions.json");
-    let changed = std::fs::read_to_string(&path)
+    let changed = fs::read_to_string(&path)
         .unwrap()
         .replace("It is 1", "It is 7");
-    std::fs::write(&path, changed).unwrap();
-    std::fs::remove_file(directory.path.join("questions.json")).unwrap();
+    fs::write(&path, changed).unwrap();
+    fs::remove_file(directory.path.join("questions.json")).unwrap();
     assert_eq!(lies(false), Vec::<String>::new());
     assert_eq!(
         lies(true),
@@ -434,7 +434,7 @@ fn what_a_newer_version_wrote_is_said_and_not_read() {
         let path = directory.path.join(file);
         let mut content = read_json(&path);
         content["schema_version"] = json!(SCHEMA_VERSION + 1);
-        std::fs::write(&path, content.to_string()).unwrap();
+        fs::write(&path, content.to_string()).unwrap();
         let health = examine(&directory, false).unwrap();
         let said = format!("{file} has schema_version 2, which this version");
         assert!(

@@ -200,3 +200,18 @@ fn errors_that_a_complete_experiment_recovered_from_are_not_its_failure() {
     assert_eq!(value["errors"].as_array().unwrap().len(), 0);
     assert!(value["traceback"].is_null() && value["analysis"].is_null());
 }
+
+#[test]
+fn a_binary_file_is_said_to_be_no_text_and_an_odd_log_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    let binary = root.path().join("weights.bin");
+    let bytes: Vec<u8> = (0..4096_u32).map(|i| (i * 7 % 256) as u8).collect();
+    fs::write(&binary, bytes).unwrap();
+    let error = run(&args(vec![binary]), &mut Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("it is no text"), "{error}");
+    let log = root.path().join("odd.log");
+    let mut text = b"\x1b[31mValueError: caf\xe9\x1b[0m\n  5%|#   |\r 10%|##  |\r".to_vec();
+    text.extend([0; 4096]);
+    fs::write(&log, text).unwrap();
+    assert_eq!(output(&args(vec![log])).0, 0);
+}

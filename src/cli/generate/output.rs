@@ -1,6 +1,6 @@
 use super::Outcome;
 use crate::{
-    cli::{CliError, ExitStatus, run::say},
+    cli::{CliError, ExitStatus, run::say, words::count},
     inference::EngineStats,
 };
 use anyhow::anyhow;
@@ -104,8 +104,8 @@ impl<'a> Output<'a> {
             count => format!(", {count} failed"),
         };
         eprintln!(
-            "{} prompts{failed}: {} tokens in, {} out, in {seconds:.2} s ({:.1} prompts/s; prompts read in {:.2} s, answers written in {:.2} s); the model was loaded in {:.2} s",
-            self.prompts,
+            "{}{failed}: {} tokens in, {} out, in {seconds:.2} s ({:.1} prompts/s; prompts read in {:.2} s, answers written in {:.2} s); the model was loaded in {:.2} s",
+            count(self.prompts, "prompt"),
             self.tokens_in,
             self.tokens_out,
             self.prompts as f64 / seconds.max(1e-9),
