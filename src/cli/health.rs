@@ -1,5 +1,7 @@
 //! `ragicamp health`: how studies are, and what to do about them.
 
+mod grid;
+
 use super::run::switch;
 use crate::{
     artifacts::{Health, StudyHealth, scan, studies},
@@ -8,7 +10,8 @@ use crate::{
 };
 use anyhow::Context;
 use clap::Args;
-use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::Color;
+use grid::{table, width};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -154,7 +157,7 @@ fn print_study(
     }
     match style {
         Style::Plain => print_lines(&rows, out)?,
-        Style::Table { colors } => writeln!(out, "{}", table(&rows, colors))?,
+        Style::Table { colors } => writeln!(out, "{}", table(&rows, colors, width()))?,
     }
     let lying = study.experiments.iter().filter(|one| !one.lies.is_empty());
     for health in lying {
@@ -170,7 +173,7 @@ fn print_study(
     Ok(())
 }
 
-const HEADER: [&str; 8] = [
+pub(super) const HEADER: [&str; 8] = [
     "experiment",
     "phase",
     "answered",
@@ -181,9 +184,9 @@ const HEADER: [&str; 8] = [
     "error",
 ];
 
-struct Row {
-    cells: [String; HEADER.len()],
-    color: Option<Color>,
+pub(super) struct Row {
+    pub cells: [String; HEADER.len()],
+    pub color: Option<Color>,
 }
 
 impl Row {
@@ -254,30 +257,6 @@ fn print_lines(rows: &[Row], out: &mut dyn Write) -> anyhow::Result<()> {
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
-}
-
-fn table(rows: &[Row], colors: bool) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(HEADER);
-    if !colors {
-        table.force_no_tty();
-        if let Some((width, _)) = terminal_size::terminal_size() {
-            table.set_width(width.0);
-        }
-    }
-    for row in rows {
-        table.add_row(row.cells.iter().enumerate().map(|(column, text)| {
-            let cell = Cell::new(text);
-            match row.color {
-                Some(color) if column == 1 && colors => cell.fg(color),
-                _ => cell,
-            }
-        }));
-    }
-    table
 }
 
 fn summary(study: &StudyHealth) -> String {

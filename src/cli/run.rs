@@ -402,6 +402,10 @@ pub fn manifest(file: &StudyFile, dir: &StudyDir) -> Value {
         _ => serde_json::Map::new(),
     };
     manifest.insert("study".to_owned(), json!(file.study.name));
+    if !file.study.description.is_empty() {
+        let description = file.study.description.as_str();
+        manifest.insert("description".to_owned(), json!(description));
+    }
     manifest.insert("ragicamp".to_owned(), json!(env!("CARGO_PKG_VERSION")));
     // Those of a search are chosen one after the other: none is waited for.
     let is_chosen = |name: &String| {

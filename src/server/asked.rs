@@ -5,7 +5,7 @@ use axum::{
     extract::{FromRequestParts, Path, Query},
     http::request::Parts,
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 /// The query of a request.
 pub struct Asked<T>(pub T);
@@ -20,6 +20,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
             .map_err(|rejection| Problem::bad_request(rejection.body_text()))
     }
 }
+
+/// The query of a request that takes none.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
 
 /// The one variable part of a request's path, decoded.
 pub struct Named(pub String);

@@ -36,6 +36,7 @@ const BLOCK: u64 = 256 << 10;
 /// Events of which studies.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub struct WantedEvents {
     /// Only this study's.
     study: Option<String>,

@@ -2,7 +2,7 @@
 
 use super::{
     app::App,
-    asked::{Asked, Named},
+    asked::{Asked, Named, Nothing},
     page::{Page, Paging},
     problem::Problem,
 };
@@ -29,6 +29,7 @@ const COUNTED: u64 = 4 << 20;
 /// What of a study's experiments is asked for.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub struct Selection {
     #[param(inline)]
     phase: Option<Wanted>,
@@ -219,6 +220,7 @@ impl Wanted {
 pub async fn one(
     State(app): State<Arc<App>>,
     Named(id): Named,
+    _: Asked<Nothing>,
 ) -> Result<Json<Experiment>, Problem> {
     app.read(move |app| {
         let (study, path) = app.place.experiment(app, &id)?;
@@ -247,6 +249,7 @@ pub async fn one(
 /// Which predictions of an experiment are asked for.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub struct WantedPredictions {
     /// Only questions without an answer.
     #[serde(default)]

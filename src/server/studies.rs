@@ -1,4 +1,8 @@
-use super::{app::App, asked::Named, problem::Problem};
+use super::{
+    app::App,
+    asked::{Asked, Named, Nothing},
+    problem::Problem,
+};
 use crate::{
     artifacts::{Health, StudyDir, StudyHealth},
     diagnosis::{Cause, causes},
@@ -81,7 +85,10 @@ pub struct StudyCause {
 
 /// Every study below the directory that is served.
 #[utoipa::path(get, path = "/api/studies", tag = "studies", responses((status = 200, body = Studies), Problem))]
-pub async fn list(State(app): State<Arc<App>>) -> Result<Json<Studies>, Problem> {
+pub async fn list(
+    State(app): State<Arc<App>>,
+    _: Asked<Nothing>,
+) -> Result<Json<Studies>, Problem> {
     app.read(|app| {
         let studies = app
             .place
@@ -100,7 +107,11 @@ pub async fn list(State(app): State<Arc<App>>) -> Result<Json<Studies>, Problem>
     params(("study" = String, Path, description = "A study's id, percent-encoded.")),
     responses((status = 200, body = StudyInFull), Problem)
 )]
-pub async fn one(State(app): State<Arc<App>>, Named(id): Named) -> Result<Body, Problem> {
+pub async fn one(
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+    _: Asked<Nothing>,
+) -> Result<Body, Problem> {
     app.read(move |app| {
         let path = app.place.study(&id)?;
         let health = app.look(&path)?;

@@ -44,6 +44,7 @@ impl LogName {
 /// Which part of which log.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub struct WantedWindow {
     #[param(inline)]
     file: Option<LogName>,

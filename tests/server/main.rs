@@ -412,9 +412,14 @@ fn studies_and_experiments_are_listed_paged_filtered_and_sorted() {
         "?sort=colour",
         "?order=up",
         "?page=x",
+        "?pages=2",
     ] {
         let answer = served.get(&format!("/api/studies/one/experiments{wrong}"));
         assert_eq!(answer.status, 400, "{wrong}");
+    }
+    // A key that nobody reads is a slip, not a wish.
+    for wrong in ["/api/studies?limit=3", "/api/studies/one?q=x"] {
+        assert_eq!(served.get(wrong).status, 400, "{wrong}");
     }
     let well = served.ok("/api/experiments/one%2Fwell");
     assert_eq!(well["metrics"]["exact_match"], 0.5);
