@@ -93,7 +93,17 @@ impl PredictionsFile {
             None if !map.is_empty() && map.keys().all(|key| key.parse::<usize>().is_ok()) => {
                 Value::Object(std::mem::take(&mut map))
             }
-            _ => return Err("it has no list of predictions".to_owned()),
+            _ => {
+                let keys: Vec<&str> = map.keys().map(String::as_str).take(5).collect();
+                return Err(format!(
+                    "it holds neither a list under predictions nor a record with a prediction, \
+                     only {}",
+                    match keys.is_empty() {
+                        true => "an empty object".to_owned(),
+                        false => keys.join(", "),
+                    }
+                ));
+            }
         };
         let mut unreadable = 0;
         let mut predictions = Vec::new();

@@ -69,7 +69,7 @@ Examples:
   ragicamp index search NAME 'Who?'                   what a retriever finds
   ragicamp compare outputs/quickstart --top 5         what was best, and how sure that is
   ragicamp metrics outputs/quickstart -m rouge_l      score what is answered once more
-  ragicamp generate --model hf:org/name --prompt 'Who?'  the answer of a model by itself
+  ragicamp generate --model hf:a/b --prompt 'Who?'    what a model says by itself
   ragicamp doctor                                     what this machine has
 
 Exit codes: 0 all complete; 1 finished, something failed; 2 usage or configuration;

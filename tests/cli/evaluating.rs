@@ -83,6 +83,7 @@ fn a_file_or_a_metric_that_is_none_gets_one_sentence() {
     place.write("text.json", "hello\n");
     place.write("empty.json", "");
     place.write("list.json", "[]");
+    place.write("other.json", "{\"text\": \"a\", \"model\": \"b\"}");
     place.write(
         "gold.jsonl",
         "{\"prediction\": \"a\"}\n{\"prediction\": \"b\"}\n",
@@ -103,6 +104,9 @@ fn a_file_or_a_metric_that_is_none_gets_one_sentence() {
         &["evaluate", "list.json"],
         &["evaluate", "gold.jsonl"],
         &["evaluate", "key.jsonl"],
+        &["evaluate", "other.json"],
+        &["evaluate", "good.jsonl", "--metrics", "recall@5"],
+        &["evaluate", "good.jsonl", "--metrics", "answer_in_context"],
         &["evaluate", "good.jsonl", "--metrics", "exact_mach"],
         &["evaluate", "good.jsonl", "--metrics", "bleurt"],
         &["evaluate", "good.jsonl", "--metrics", "recall@k"],
@@ -125,6 +129,9 @@ fn a_file_or_a_metric_that_is_none_gets_one_sentence() {
     error: list.json can not be read: it holds no records
     error: gold.jsonl: no record has gold answers; they belong under expected, answers or golden_answers
     error: key.jsonl: no record has a prediction; it belongs under the key prediction
+    error: other.json can not be read: it holds neither a list under predictions nor a record with a prediction, only text, model
+    error: good.jsonl: no record says which passages hold its answer, which recall@5 looks at; their ids belong under supporting
+    error: good.jsonl: no record has the passages that answer_in_context looks at; their texts belong under passages or contexts
     error: unknown metric 'exact_mach'; did you mean 'exact_match'?
     error: the metric bleurt is not computed: it needs a scoring model that this version can not run
     error: the metric recall@k wants a number for k: write for example recall@5
