@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// The database, below the directory of the indexes.
@@ -40,6 +41,9 @@ const SCHEMA: &str = "
 ";
 /// Another process may be writing.
 const BUSY: Duration = Duration::from_secs(30);
+
+/// Whoever finds it busy looks again after this.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// A ranking as it is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,9 +114,19 @@ impl Cache {
             connection.execute_batch(SCHEMA)?;
             Ok(connection)
         };
-        let connection =
-            open().map_err(|error: rusqlite::Error| broken(&path, error.to_string()))?;
-        Ok(Self { connection, path })
+        let began = Instant::now();
+        loop {
+            let busy = |error: &rusqlite::Error| {
+                error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+            };
+            match open() {
+                Ok(connection) => return Ok(Self { connection, path }),
+                // SQLite does not wait where several make a new file a WAL one
+                // at once.
+                Err(error) if busy(&error) && began.elapsed() < BUSY => thread::sleep(AGAIN),
+                Err(error) => return Err(broken(&path, error.to_string())),
+            }
+        }
     }
 
     /// Opens the cache of a directory where there is one.

@@ -55,7 +55,10 @@ fn names_are_retrievers_or_the_beginnings_of_directories() {
             .to_string()
             .starts_with("there is no index 'boht' in ")
     );
-    assert!(unknown.known.contains(&"both".to_owned()));
+    let Unknown::Nothing { known, .. } = unknown else {
+        panic!("{unknown}");
+    };
+    assert!(known.contains(&"both".to_owned()));
     assert!(shelves.resolve("").is_err());
 }
 
