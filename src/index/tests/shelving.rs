@@ -1,6 +1,8 @@
 //! Listing, checking and dropping what is there.
 
 use super::*;
+use crate::domain::{Failure, FailureClass};
+use std::collections::BTreeSet;
 
 fn built() -> (Place, Shelves, Vec<String>) {
     let place = Place::with_documents(20);
@@ -60,6 +62,61 @@ fn names_are_retrievers_or_the_beginnings_of_directories() {
     };
     assert!(known.contains(&"both".to_owned()));
     assert!(shelves.resolve("").is_err());
+}
+
+#[test]
+fn the_beginning_of_several_names_says_which_they_are() {
+    let place = Place::with_documents(20);
+    let shelves = Shelves::new(&place.cache());
+    for chunking in ["none", "fixed"] {
+        place
+            .open(&place.spec(RetrieverKind::Bm25, chunking))
+            .unwrap();
+    }
+    let several = shelves.resolve("bm25-").unwrap_err();
+    let Unknown::Several { directories, .. } = &several else {
+        panic!("{several}");
+    };
+    assert_eq!(directories.len(), 2);
+    assert!(several.to_string().contains(&directories[1]), "{several}");
+}
+
+#[test]
+fn a_cache_that_takes_nothing_is_the_environment_s_fault_and_names_the_flag() {
+    let place = Place::with_documents(20);
+    fs::write(place.cache(), "no directory").unwrap();
+    for kind in [RetrieverKind::Bm25, RetrieverKind::Dense] {
+        let Err(error) = place.open(&place.spec(kind, "none")) else {
+            panic!("an index in a file");
+        };
+        let failure = Failure::from(error);
+        assert_eq!(failure.class, FailureClass::Environment, "{failure}");
+        let said = failure.message;
+        assert!(
+            said.contains("--cache or RAGICAMP_CACHE") && !said.contains('\n'),
+            "{said}"
+        );
+    }
+    // Looking at what is kept makes nothing.
+    let nowhere = place.dir.path().join("nowhere");
+    assert!(Cache::open_existing(&nowhere).unwrap().is_none());
+    assert!(!nowhere.exists());
+}
+
+#[test]
+fn every_id_of_an_index_is_told() {
+    let place = Place::with_documents(20);
+    for kind in [RetrieverKind::Bm25, RetrieverKind::Dense] {
+        let (index, _) = place.open(&place.spec(kind, "none")).unwrap();
+        let mut ids = BTreeSet::new();
+        index
+            .ids(&mut |id| {
+                ids.insert(id.to_owned());
+            })
+            .unwrap();
+        assert_eq!(ids.len(), 20, "{ids:?}");
+        assert!(ids.contains("p0007"), "{ids:?}");
+    }
 }
 
 #[test]
