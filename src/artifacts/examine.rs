@@ -350,10 +350,10 @@ impl<'a> Examination<'a> {
                 self.lies.push(Lie::CompleteWithout {
                     file: file.to_owned(),
                 });
-            } else if let Err(why) = looks_whole(&self.directory.path.join(file)) {
-                if !self.is_told(file) {
-                    self.unreadable(file, why);
-                }
+            } else if let Err(why) = looks_whole(&self.directory.path.join(file))
+                && !self.is_told(file)
+            {
+                self.unreadable(file, why);
             }
         }
     }
