@@ -276,6 +276,7 @@ fn drive(items: usize, batch: usize) -> usize {
         batch_timeout: Duration::from_secs(600),
         load_timeout: Duration::from_secs(600),
         experiment_timeout: None,
+        spent: Duration::ZERO,
         warm_worker: None,
         next_worker: 1,
         next_epoch: 1,
@@ -306,7 +307,7 @@ fn drive(items: usize, batch: usize) -> usize {
                     now += Duration::from_millis(100);
                     inputs.push(Input::Tick(now));
                 }
-                Effect::Persist { ticket, .. } => inputs.push(Input::Persisted { ticket }),
+                Effect::Sync { ticket } => inputs.push(Input::Persisted { ticket }),
                 Effect::Finish(outcome) => {
                     assert!(matches!(
                         outcome.ending,
@@ -314,7 +315,7 @@ fn drive(items: usize, batch: usize) -> usize {
                     ));
                     return outcome.answered;
                 }
-                Effect::ClearGpu | Effect::Emit(_) => {}
+                Effect::Append { .. } | Effect::ClearGpu | Effect::Emit(_) => {}
             }
         }
         effects = inputs

@@ -89,6 +89,7 @@ impl From<io::Error> for CliError {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use anyhow::Context;
 

@@ -2,6 +2,7 @@ use super::{
     CliError, ExitStatus,
     run::{self, artifact, say},
     study_file::{self, Selection, batch_size, unchanged},
+    words::{positive, whole},
 };
 use crate::{
     artifacts::StudyDir,
@@ -75,7 +76,7 @@ struct Asked {
     #[arg(long, value_name = "A")]
     account: Option<String>,
     /// GPUs; with several, each runs a worker.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole)]
     gpus: Option<usize>,
     /// Time limit, as 8:00:00.
     #[arg(long, value_name = "TIME")]
@@ -84,13 +85,13 @@ struct Asked {
     #[arg(long, value_name = "SIZE")]
     mem: Option<String>,
     /// Processor cores.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     cpus_per_task: Option<NonZeroUsize>,
     /// Tasks at the same time.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     max_parallel: Option<NonZeroUsize>,
     /// Experiments per task; all of a model unless given.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     per_task: Option<NonZeroUsize>,
     /// Seconds before its end at which a task saves and asks to be requeued.
     #[arg(long, value_name = "SECONDS")]

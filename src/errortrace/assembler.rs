@@ -146,7 +146,7 @@ impl Assembler {
                     _ => false,
                 };
                 // A warning that carried it, and the program goes on.
-                if header.level.is_some() && meta.warned && !reader.from_entry() {
+                if header.level.is_some() && meta.warned && !reader.is_from_entry() {
                     meta.header.level = Some(Level::Warning);
                 }
                 if foreign {

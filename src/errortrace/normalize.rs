@@ -101,7 +101,7 @@ fn counters(word: &str) -> Option<String> {
     let two = parts.windows(2).any(|pair| pair.iter().all(is_number));
     let masked: Vec<&str> = parts
         .iter()
-        .map(|part| if is_number(&part) { "<n>" } else { part })
+        .map(|part| if is_number(part) { "<n>" } else { part })
         .collect();
     two.then(|| masked.join("_"))
 }

@@ -239,7 +239,7 @@ impl Reader {
 
     /// Whether its outermost frame is where a program or a thread begins, so
     /// that the interpreter printed it and no logger.
-    pub(super) fn from_entry(&self) -> bool {
+    pub(super) fn is_from_entry(&self) -> bool {
         const ENTRIES: [&str; 6] = [
             "<module>",
             "_run_module_as_main",
