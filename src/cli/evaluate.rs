@@ -74,7 +74,14 @@ pub fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<ExitStatus, CliEr
         );
     }
     let experiment = file.experiment.clone();
+    let records = file.predictions.len();
     let predictions: Vec<Prediction> = file.best().into_values().collect();
+    if predictions.len() < records {
+        eprintln!(
+            "{} of {records} records have the idx of another one: the first that is answered counts",
+            records - predictions.len()
+        );
+    }
     let place = args.file.display();
     if predictions
         .iter()

@@ -45,6 +45,11 @@ fn a_file_of_any_shape_is_scored_and_an_error_in_it_never() {
         (&old["exact_match"], &old["n_failed"]),
         (&json!(1.0), &json!(1))
     );
+    let told = place.ok(&["evaluate", "old.json", "--metrics", "f1"]).err;
+    assert!(
+        told.contains("1 of 3 records have the idx of another one"),
+        "{told}"
+    );
 
     place.write(
         "lines.jsonl",
