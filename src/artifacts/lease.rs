@@ -191,7 +191,7 @@ impl Lease {
         self.write()
     }
 
-    /// As [`Lease::beat`] when the last sign of life is [`HEARTBEAT`] ago: to
+    /// As [`Lease::beat`] when the last sign of life is ten seconds ago: to
     /// be called often by whatever may take long.
     ///
     /// # Errors

@@ -315,7 +315,8 @@ impl Rescoring<'_> {
     }
 }
 
-/// Writes the tables of a study anew, as [`render_tables`].
+/// Writes the tables of a study anew, what has a directory besides its grid
+/// included, and seals its files.
 ///
 /// # Errors
 /// When the directory can not be listed, or a table not be written.
