@@ -5,7 +5,7 @@ use super::{
     examine::examine,
     experiment_dir::ExperimentDir,
     lie::Lie,
-    study_dir::StudyDir,
+    study_dir::{MANIFEST, StudyDir},
 };
 use crate::domain::{FailureClass, Phase};
 use serde::{Serialize, Serializer};
@@ -206,7 +206,7 @@ pub fn studies(root: &Path) -> Result<Vec<PathBuf>> {
 fn collect_studies(root: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
     let mut children = subdirectories(root)?;
     let is_study = root.join("study.yaml").is_file()
-        || root.join("manifest.json").is_file()
+        || root.join(MANIFEST).is_file()
         || children
             .iter()
             .any(|child| ExperimentDir::new(child).exists());

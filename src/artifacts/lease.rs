@@ -13,7 +13,9 @@ use super::{
     atomic::{self, Durability},
     error::{ArtifactError, Result},
     host::{Process, place, process},
-    journal, lenient, time,
+    journal, lenient,
+    study_dir::MANIFEST,
+    time,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -23,9 +25,6 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
-
-/// What every study's directory has once a run began in it.
-const MANIFEST: &str = "manifest.json";
 
 /// An owner gives a sign of life this often.
 const HEARTBEAT: Duration = Duration::from_secs(10);

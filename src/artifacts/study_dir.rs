@@ -16,6 +16,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What every study's directory has once a run began in it.
+pub(super) const MANIFEST: &str = "manifest.json";
+
 /// A study's directory: `outputs/<study>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StudyDir {
@@ -133,7 +136,7 @@ impl StudyDir {
     /// # Errors
     /// When it can not be written.
     pub fn write_manifest(&self, manifest: &Value) -> Result<()> {
-        let path = self.path.join("manifest.json");
+        let path = self.path.join(MANIFEST);
         let bytes = lenient::pretty(&path, manifest)?;
         self.unseal()?;
         atomic::write(&path, "manifest::write", Durability::Durable, &bytes)
@@ -144,7 +147,7 @@ impl StudyDir {
     /// # Errors
     /// When it can not be read, or is no JSON.
     pub fn read_manifest(&self) -> Result<Option<Value>> {
-        lenient::value(&self.path.join("manifest.json"))
+        lenient::value(&self.path.join(MANIFEST))
     }
 
     /// Whether the study's directory still is what it was when its run began,
@@ -153,7 +156,7 @@ impl StudyDir {
     /// # Errors
     /// When it is gone.
     pub fn still_there(&self) -> Result<()> {
-        let path = self.path.join("manifest.json");
+        let path = self.path.join(MANIFEST);
         match fs::symlink_metadata(&path) {
             Ok(_) => Ok(()),
             Err(source) => Err(ArtifactError::io("looking at", &path, source)),
