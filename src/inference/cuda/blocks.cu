@@ -1,14 +1,17 @@
 // Products with quantised weights, [outputs, inputs] of 8 or 4 bits, in tiles
 // of 16 outputs by 64 inputs (`tiles.rs` writes them). In a tile every lane of
-// a warp finds the weights of its fragments of `mma.m16n8k16` side by side:
+// a warp finds the weights of its fragments of `mma.m16n8k16`, which are those
+// of `wgmma.m64k16` too, side by side:
 //
 //   8 bits: [2 halves][32 lanes][2 steps of 16 inputs][8] bytes, 128 added
 //   4 bits: [32 lanes][4 steps][8] nibbles, the first lowest
 //
 // where the 8 weights are those of outputs r, r, r+8, r+8, r, r, r+8, r+8 at
-// inputs c, c+1, c, c+1, c+8, c+9, c+8, c+9 for r = lane / 4, c = lane % 4 * 2.
-// Scales are f16, per 32 inputs: [2 halves][8 outputs](r, r+8); with 4 bits
-// what is to be subtracted follows in the same order.
+// inputs c, c+1, c, c+1, c+8, c+9, c+8, c+9 for r = lane / 4, c = lane % 4 * 2;
+// of nibbles the first of each pair come first, so that a pair lies 16 bits
+// apart. Scales are per 32 inputs: [2 halves][8 outputs](r, r+8), with 8 bits
+// as f16; with 4 bits they are elements, 16 times the scale, and what is to be
+// subtracted follows in the same order.
 
 __device__ __forceinline__ float half_float(u32 both, int upper) {
   float f;
@@ -16,15 +19,11 @@ __device__ __forceinline__ float half_float(u32 both, int upper) {
   return f;
 }
 
-// A float between 1 and 2 whose bits 8 to 15 are a byte, or 8 to 11 a nibble:
-// q is 32768 times what it is above 1, and one multiplication with addition
-// makes the weight of it.
+// A float between 1 and 2 whose bits 8 to 15 are a byte: it is 32768 times
+// what it is above 1, and one multiplication with addition makes the weight of
+// it.
 __device__ __forceinline__ float byte_of(u32 word, int at) {
   return __uint_as_float(__byte_perm(word, 0x3F800000, 0x7604 + (at << 4)));
-}
-__device__ __forceinline__ float nibble_of(u32 word, int at) {
-  u32 moved = at < 2 ? word << (8 - 4 * at) : word >> (4 * at - 8);
-  return __uint_as_float((moved & 0xF00) | 0x3F800000);
 }
 
 // The fragment of one step of 16 inputs: weight = value * factor + offset.
@@ -36,11 +35,24 @@ __device__ __forceinline__ void fragment8(u32 (&a)[4], u32 first, u32 second, co
     a[i] = pack(byte_of(word, at) * factor[r] + offset[r], byte_of(word, at + 1) * factor[r] + offset[r]);
   }
 }
-__device__ __forceinline__ void fragment4(u32 (&a)[4], u32 word, const float (&factor)[2], const float (&offset)[2]) {
+
+// Elements between 1 and 2 whose highest bits of mantissa are a nibble: exactly
+// a 16th of it remains when 1 is taken away.
+#if HALF
+#define ONES 0x3c003c00
+#define MINUS_ONES 0xbc00bc00
+#define NIBBLE 6
+#else
+#define ONES 0x3f803f80
+#define MINUS_ONES 0xbf80bf80
+#define NIBBLE 3
+#endif
+__device__ __forceinline__ void fragment4(u32 (&a)[4], u32 word, const u32 (&factor)[2], const u32 (&subtracted)[2]) {
 #pragma unroll
   for (int i = 0; i < 4; i++) {
-    const int r = i & 1;
-    a[i] = pack(nibble_of(word, 2 * i) * factor[r] + offset[r], nibble_of(word, 2 * i + 1) * factor[r] + offset[r]);
+    const u32 moved = 4 * i < NIBBLE ? word << (NIBBLE - 4 * i) : word >> (4 * i - NIBBLE);
+    const u32 sixteenth = fused((moved & (0x000f000f << NIBBLE)) | ONES, ONES, MINUS_ONES);
+    a[i] = fused(sixteenth, factor[i & 1], subtracted[i & 1] ^ 0x80008000);
   }
 }
 
@@ -52,21 +64,20 @@ template <int BITS> struct Tiles {
 // The fragments of the two steps of half a tile.
 template <int BITS>
 __device__ __forceinline__ void fragments(u32 (&a)[2][4], const unsigned char *tile, const unsigned char *scale, int half, int lane) {
-  u32 both = ((const u32 *)scale)[half * 8 + lane / 4];
-  float factor[2] = {half_float(both, 0) * 32768, half_float(both, 1) * 32768}, offset[2];
+  const u32 both = ((const u32 *)scale)[half * 8 + lane / 4];
   if (BITS == 8) {
-    offset[0] = factor[0] * (-32896.0f / 32768);
-    offset[1] = factor[1] * (-32896.0f / 32768);
-    uint4 words = ((const uint4 *)tile)[half * 32 + lane];
+    const float factor[2] = {half_float(both, 0) * 32768, half_float(both, 1) * 32768};
+    const float offset[2] = {factor[0] * (-32896.0f / 32768), factor[1] * (-32896.0f / 32768)};
+    const uint4 words = ((const uint4 *)tile)[half * 32 + lane];
     fragment8(a[0], words.x, words.y, factor, offset);
     fragment8(a[1], words.z, words.w, factor, offset);
   } else {
-    both = ((const u32 *)scale)[16 + half * 8 + lane / 4];
-    offset[0] = -factor[0] - half_float(both, 0);
-    offset[1] = -factor[1] - half_float(both, 1);
-    uint2 words = ((const uint2 *)tile)[lane * 2 + half];
-    fragment4(a[0], words.x, factor, offset);
-    fragment4(a[1], words.y, factor, offset);
+    const u32 less = ((const u32 *)scale)[16 + half * 8 + lane / 4];
+    const u32 factor[2] = {__byte_perm(both, 0, 0x1010), __byte_perm(both, 0, 0x3232)};
+    const u32 subtracted[2] = {__byte_perm(less, 0, 0x1010), __byte_perm(less, 0, 0x3232)};
+    const uint2 words = ((const uint2 *)tile)[lane * 2 + half];
+    fragment4(a[0], words.x, factor, subtracted);
+    fragment4(a[1], words.y, factor, subtracted);
   }
 }
 
@@ -74,106 +85,163 @@ __device__ __forceinline__ void fragments(u32 (&a)[2][4], const unsigned char *t
 // outputs, ROWS rows and one part of the inputs; a warp 32 outputs, whose
 // weights it fetches for itself. Where the inputs are in several parts, the
 // sums go to `parts` [parts, rows, outputs], for `sum_parts`.
+//
+// What bounds it is how many instructions a step of 64 inputs takes, so that
+// addresses are only counted up, and where there are instructions of a whole
+// group of four warps (`groups.cu`), one takes the place of 16 and their loads.
+// Both read x from rows of 128 bytes, whose pieces of 16 are swapped by the
+// lowest bits of the row.
 #define STAGES 4
-#define OUTPUTS 128
+#if WGMMA
+// A stage is free only when the group before the last has been multiplied.
+#define AHEAD (STAGES - 2)
+#else
+#define AHEAD (STAGES - 1)
+#endif
 
 template <int BITS, int ROWS>
 __device__ __forceinline__ void product(const T *x, const unsigned char *tiles, const unsigned char *scales, T *out, float *parts, int rows,
                                         int outputs, int inputs, int chunk) {
-  constexpr int WIDE = 64 + 8;
-  constexpr int WEIGHTS = Tiles<BITS>::BYTES, FACTORS = Tiles<BITS>::SCALES, STAGE = 2 * (WEIGHTS + FACTORS);
-  extern __shared__ __align__(16) unsigned char stages[];
+  constexpr int WEIGHTS = Tiles<BITS>::BYTES, FACTORS = Tiles<BITS>::SCALES, STAGE = 2 * (WEIGHTS + FACTORS), ROWS_STAGE = ROWS * 128;
+  extern __shared__ __align__(1024) unsigned char stages[];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int first_row = blockIdx.x * ROWS, first_output = blockIdx.y * OUTPUTS, steps = inputs / 64, strips = (outputs + 15) / 16;
+  const int first_row = blockIdx.x * ROWS, steps = inputs / 64, strips = (outputs + 15) / 16, first = (blockIdx.y * 4 + warp) * 2;
   const int begin = blockIdx.z * chunk, end = min(steps, begin + chunk);
-  T *sx = (T *)stages;
-  unsigned char *ring = stages + STAGES * ROWS * WIDE * 2 + warp * STAGES * STAGE;
-  const int first = first_output / 16 + warp * 2;
-  const u64 strip[2] = {(u64)min(first, strips - 1) * steps, (u64)min(first + 1, strips - 1) * steps};
+  unsigned char *ring = stages + STAGES * ROWS_STAGE + warp * STAGES * STAGE;
 
-  auto load = [&](int step) {
-    if (step < end) {
-      unsigned char *stage = ring + (step - begin) % STAGES * STAGE;
+  // Where this thread fetches from next: 16 bytes of each strip, of the scales
+  // of one, and of every 16th row. Rows that there are not are the last one.
+  constexpr int PER = FACTORS / 16, TURNS = ROWS / 16;
+  const u64 strip[2] = {(u64)min(first, strips - 1) * steps + begin, (u64)min(first + 1, strips - 1) * steps + begin};
+  const unsigned char *weights_at[2] = {tiles + strip[0] * WEIGHTS + lane * 16, tiles + strip[1] * WEIGHTS + lane * 16};
+  const unsigned char *scales_at = scales + (lane < PER ? strip[0] : strip[1]) * FACTORS + lane % PER * 16;
+  const T *rows_at[TURNS];
+#pragma unroll
+  for (int i = 0; i < TURNS; i++) rows_at[i] = x + (u64)min(first_row + (int)threadIdx.x / 8 + i * 16, rows - 1) * inputs + begin * 64 + threadIdx.x % 8 * 8;
+  const u32 to_ring = address(ring) + lane * 16, to_rows = address(stages) + threadIdx.x / 8 * 128 + ((threadIdx.x ^ threadIdx.x / 8) & 7) * 16;
+  int left = end - begin, next = 0;
+  auto load = [&]() {
+    if (left-- > 0) {
+      const u32 to = to_ring + next * STAGE;
 #pragma unroll
       for (int i = 0; i < 2; i++) {
-        const unsigned char *from = tiles + (strip[i] + step) * WEIGHTS + lane * 16;
 #pragma unroll
-        for (int c = 0; c < WEIGHTS; c += 512) fetch(stage + i * WEIGHTS + c + lane * 16, from + c, true);
+        for (int c = 0; c < WEIGHTS; c += 512) fetch_to(to + i * WEIGHTS + c, weights_at[i] + c);
+        weights_at[i] += WEIGHTS;
       }
-      constexpr int PER = FACTORS / 16;
-      if (lane < 2 * PER) fetch(stage + 2 * WEIGHTS + lane * 16, scales + (strip[lane / PER] + step) * FACTORS + lane % PER * 16, true);
-      T *to = sx + (step - begin) % STAGES * ROWS * WIDE;
+      if (lane < 2 * PER) fetch_to(to + 2 * WEIGHTS, scales_at);
+      scales_at += FACTORS;
 #pragma unroll
-      for (int c = threadIdx.x; c < ROWS * 8; c += 128) {
-        const int r = c / 8, at = c % 8 * 8;
-        const bool valid = first_row + r < rows;
-        fetch(to + r * WIDE + at, x + (valid ? (u64)(first_row + r) * inputs + step * 64 + at : 0), valid);
+      for (int i = 0; i < TURNS; i++) {
+        fetch_to(to_rows + next * ROWS_STAGE + i * 2048, rows_at[i]);
+        rows_at[i] += 64;
       }
+      next = next + 1 == STAGES ? 0 : next + 1;
     }
     fetched();
   };
 #pragma unroll
-  for (int i = 0; i < STAGES - 1; i++) load(begin + i);
+  for (int i = 0; i < AHEAD; i++) load();
+
   float y[2][ROWS / 8][4];
+#if WGMMA
+  u32 a[2][2][2][4];
+#else
 #pragma unroll
   for (int i = 0; i < 2; i++)
 #pragma unroll
     for (int n = 0; n < ROWS / 8; n++) y[i][n][0] = y[i][n][1] = y[i][n][2] = y[i][n][3] = 0;
-
+#endif
+  int slot = 0;
   for (int step = begin; step < end; step++) {
-    await<STAGES - 2>();
+    await<AHEAD - 1>();
+#if WGMMA
+    seen_by_groups();
+    await_groups<1>();
+#endif
     __syncthreads();
-    load(step + STAGES - 1);
-    const unsigned char *stage = ring + (step - begin) % STAGES * STAGE;
-    const T *b_at = sx + ((step - begin) % STAGES * ROWS + (lane >> 4) * 8 + (lane & 7)) * WIDE + ((lane >> 3) & 1) * 8;
+    load();
+    const unsigned char *stage = ring + slot * STAGE;
+    const u32 b_at = address(stages) + slot * ROWS_STAGE;
+    slot = slot + 1 == STAGES ? 0 : slot + 1;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      u32 a[2][2][4];
-      fragments<BITS>(a[0], stage, stage + 2 * WEIGHTS, half, lane);
-      fragments<BITS>(a[1], stage + WEIGHTS, stage + 2 * WEIGHTS + FACTORS, half, lane);
+#if WGMMA
+      // These fragments were last multiplied a step ago.
+      if (half) await_groups<1>();
+      u32(&f)[2][2][4] = a[half];
+#else
+      u32 f[2][2][4];
+#endif
+      fragments<BITS>(f[0], stage, stage + 2 * WEIGHTS, half, lane);
+      fragments<BITS>(f[1], stage + WEIGHTS, stage + 2 * WEIGHTS + FACTORS, half, lane);
+#if WGMMA
+      begin_groups();
+#pragma unroll
+      for (int k = 0; k < 2; k++)
+#pragma unroll
+        for (int i = 0; i < 2; i++) multiply_groups(y[i], f[i][k], rows_of_groups(b_at + half * 64 + k * 32), (step - begin) | half | k);
+      commit_groups();
+#else
 #pragma unroll
       for (int k = 0; k < 2; k++) {
 #pragma unroll
         for (int n = 0; n < ROWS / 16; n++) {
           u32 b[4];
-          matrices(b, b_at + n * 16 * WIDE + half * 32 + k * 16);
+          matrices(b, b_at + (n * 16 + (lane >> 4) * 8 + (lane & 7)) * 128 + (((half * 4 + k * 2 + (lane >> 3 & 1)) ^ (lane & 7)) << 4));
 #pragma unroll
           for (int i = 0; i < 2; i++) {
-            multiply(y[i][2 * n], a[i][k], b[0], b[1]);
-            multiply(y[i][2 * n + 1], a[i][k], b[2], b[3]);
+            multiply(y[i][2 * n], f[i][k], b[0], b[1]);
+            multiply(y[i][2 * n + 1], f[i][k], b[2], b[3]);
           }
         }
       }
+#endif
     }
   }
+#if WGMMA
+  await_groups<0>();
+#endif
   await<0>();
+  const int o = first * 16 + lane / 4, r = first_row + lane % 4 * 2;
+  T *out_at = out + (u64)r * outputs + o;
+  float *part_at = parts + ((u64)blockIdx.z * rows + r) * outputs + o;
+  const bool whole = gridDim.z == 1;
 #pragma unroll
-  for (int i = 0; i < 2; i++) {
+  for (int n = 0; n < ROWS / 8; n++) {
 #pragma unroll
-    for (int n = 0; n < ROWS / 8; n++) {
+    for (int j = 0; j < 2; j++) {
+      if (r + n * 8 + j < rows) {
 #pragma unroll
-      for (int j = 0; j < 4; j++) {
-        const int o = first_output + (warp * 2 + i) * 16 + lane / 4 + j / 2 * 8, r = first_row + n * 8 + lane % 4 * 2 + j % 2;
-        if (o >= outputs || r >= rows) continue;
-        if (gridDim.z == 1) out[(u64)r * outputs + o] = narrow(y[i][n][j]);
-        else parts[((u64)blockIdx.z * rows + r) * outputs + o] = y[i][n][j];
+        for (int i = 0; i < 4; i++) {
+          if (o + i * 8 >= outputs) continue;
+          const float value = y[i / 2][n][i % 2 * 2 + j];
+          if (whole) out_at[i * 8] = narrow(value);
+          else part_at[i * 8] = value;
+        }
       }
+      out_at += j ? 7 * (u64)outputs : outputs;
+      part_at += j ? 7 * (u64)outputs : outputs;
     }
   }
 }
 
-#define PRODUCT(BITS, ROWS)                                                                                                             \
-  extern "C" __global__ void __launch_bounds__(128)                                                                                     \
+#define PRODUCT(BITS, ROWS, BLOCKS)                                                                                                     \
+  extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                                             \
   product_##BITS##_##ROWS(const T *x, const unsigned char *tiles, const unsigned char *scales, T *out, float *parts, int rows,          \
                           int outputs, int inputs, int chunk) {                                                                         \
     product<BITS, ROWS>(x, tiles, scales, out, parts, rows, outputs, inputs, chunk);                                                    \
   }
-PRODUCT(8, 16)
-PRODUCT(8, 32)
-PRODUCT(8, 64)
-PRODUCT(4, 16)
-PRODUCT(4, 32)
-PRODUCT(4, 64)
+PRODUCT(8, 16, 4)
+PRODUCT(8, 32, 4)
+PRODUCT(8, 64, 3)
+PRODUCT(4, 16, 4)
+PRODUCT(4, 32, 4)
+PRODUCT(4, 64, 3)
+#if WGMMA
+PRODUCT(8, 128, 2)
+PRODUCT(4, 128, 2)
+#endif
 
 // The sum of the parts of a product of `size` elements, a multiple of 4.
 extern "C" __global__ void __launch_bounds__(256) sum_parts(const float *parts, T *out, int count, int size) {

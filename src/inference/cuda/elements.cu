@@ -7,6 +7,7 @@
 //   DIM       HEAD rounded up to a multiple of 16; at most 256
 //   QUERIES   query heads
 //   KEYS      key heads
+//   WGMMA     1: the device has `wgmma`, as Hopper's have
 //
 // No header is used: a machine with a driver and NVRTC need have no toolkit.
 
@@ -51,6 +52,17 @@ __device__ __forceinline__ u32 pack(float low, float high) {
   return both;
 }
 
+// a * b + c of both elements, rounded once.
+__device__ __forceinline__ u32 fused(u32 a, u32 b, u32 c) {
+  u32 d;
+#if HALF
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+#else
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+#endif
+  return d;
+}
+
 __device__ __forceinline__ float low(u32 both) { return wide((T)(both & 0xffff)); }
 __device__ __forceinline__ float high(u32 both) { return wide((T)(both >> 16)); }
 
@@ -70,10 +82,11 @@ __device__ __forceinline__ u32 address(const void *shared) {
 }
 
 // Four 8x8 matrices; lane i gives the address of row i % 8 of matrix i / 8.
-__device__ __forceinline__ void matrices(u32 (&to)[4], const T *from) {
+__device__ __forceinline__ void matrices(u32 (&to)[4], u32 from) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(address(from)));
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(from));
 }
+__device__ __forceinline__ void matrices(u32 (&to)[4], const T *from) { matrices(to, address(from)); }
 
 __device__ __forceinline__ void transposed(u32 (&to)[4], const T *from) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
@@ -83,6 +96,9 @@ __device__ __forceinline__ void transposed(u32 (&to)[4], const T *from) {
 // 16 bytes to shared memory behind our back; zeros where not `valid`.
 __device__ __forceinline__ void fetch(void *to, const void *from, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address(to)), "l"(from), "r"(valid ? 16 : 0));
+}
+__device__ __forceinline__ void fetch_to(u32 shared, const void *from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(from));
 }
 __device__ __forceinline__ void fetched() { asm volatile("cp.async.commit_group;"); }
 template <int LEFT> __device__ __forceinline__ void await() { asm volatile("cp.async.wait_group %0;" ::"n"(LEFT)); }

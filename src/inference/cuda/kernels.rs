@@ -19,6 +19,7 @@ const SOURCE: &str = concat!(
     include_str!("heads.cu"),
     include_str!("attention.cu"),
     include_str!("passes.cu"),
+    include_str!("groups.cu"),
     include_str!("blocks.cu"),
 );
 
@@ -105,15 +106,19 @@ impl Kernels {
             .w()?;
         let dim = heads.dim.next_multiple_of(16);
         let define = |name: &str, value: usize| format!("-D{name}={value}");
+        // What only this generation has is asked for by a letter.
+        let hopper = (major, minor) == (9, 0);
+        let own = if hopper { "a" } else { "" };
         let options = CompileOptions {
             options: vec![
-                format!("--gpu-architecture=compute_{major}{minor}"),
+                format!("--gpu-architecture=compute_{major}{minor}{own}"),
                 "--std=c++17".to_owned(),
                 define("HALF", usize::from(dtype == DType::F16)),
                 define("HEAD", heads.dim),
                 define("DIM", dim),
                 define("QUERIES", heads.queries),
                 define("KEYS", heads.keys),
+                define("WGMMA", usize::from(hopper)),
             ],
             name: Some("ragicamp.cu".to_owned()),
             ..CompileOptions::default()
@@ -134,7 +139,10 @@ impl Kernels {
         };
         let mut products = Vec::new();
         for bits in [8, 4] {
-            for rows in [16, 32, 64] {
+            for rows in [16, 32, 64, 128] {
+                if rows > 64 && !hopper {
+                    continue;
+                }
                 let shared = product_shared(bits, rows);
                 let function = function(&format!("product_{bits}_{rows}"), shared)?;
                 products.push(Product {
@@ -183,7 +191,8 @@ impl Kernels {
     /// The product of weights of `bits` for so many rows.
     pub fn product(&self, bits: usize, rows: usize) -> Option<&Product> {
         let mut all = self.products.iter().filter(|known| known.bits == bits);
-        all.find(|known| rows <= known.rows || known.rows == 64)
+        let fits = all.clone().find(|known| rows <= known.rows);
+        fits.or_else(|| all.next_back())
     }
 
     /// The kernel that turns weights of `bits` into elements.
@@ -320,5 +329,5 @@ const fn attention_shared(rows: usize, dim: usize) -> usize {
 
 const fn product_shared(bits: usize, rows: usize) -> usize {
     let (tile, scales) = if bits == 8 { (1024, 64) } else { (512, 128) };
-    4 * (8 * (tile + scales) + rows * (64 + 8) * 2)
+    4 * (8 * (tile + scales) + rows * 128)
 }

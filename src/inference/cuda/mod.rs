@@ -24,4 +24,6 @@ mod tiles;
 #[cfg(all(feature = "cuda", feature = "failpoints"))]
 pub use self::drill::drill;
 #[cfg(feature = "cuda")]
-pub use self::{cache::RaggedCache, forward::Angles, kernels::Kernels, tile_matrix::TileMatrix};
+pub use self::{
+    cache::RaggedCache, forward::Angles, kernels::Kernels, tile_matrix::TileMatrix, tiles::Tiles,
+};

@@ -1,5 +1,5 @@
 use super::{
-    kernels::{Argument, Kernels, of, of_option},
+    kernels::{Argument, Kernels, of, of_option, pointer},
     tiles::{INPUTS, Tiles, fits},
 };
 use candle_core::{DType, Device, Result, Tensor, quantized::GgmlDType};
@@ -15,17 +15,16 @@ const OUTPUTS: usize = 128;
 /// Fewer steps of inputs are not worth a block of their own.
 const LEAST_STEPS: usize = 7;
 
-/// Blocks for each multiprocessor that keep the memory busy.
-const BLOCKS: usize = 3;
-
 /// A quantised matrix on a GPU.
 pub struct TileMatrix {
     kernels: Arc<Kernels>,
     bits: usize,
     outputs: usize,
     inputs: usize,
-    weights: Tensor,
-    scales: Tensor,
+    /// Weights, and then scales.
+    bytes: Tensor,
+    /// Where the scales begin.
+    scales: usize,
 }
 
 impl TileMatrix {
@@ -49,26 +48,44 @@ impl TileMatrix {
         if !Self::fits(kind, outputs, inputs) {
             return Ok(None);
         }
-        let Some(tiles) = Tiles::of_blocks(kind, outputs, inputs, bytes) else {
+        let Some(tiles) = Tiles::of_blocks(kind, kernels.dtype(), outputs, inputs, bytes) else {
             return Ok(None);
         };
-        let upload = |bytes: Vec<u8>| {
-            let len = bytes.len();
-            Tensor::from_vec(bytes, len, device)
-        };
-        Ok(Some(Self {
+        Self::of_tiles(kernels, &tiles, device).map(Some)
+    }
+
+    /// Takes tiles to the device.
+    ///
+    /// # Errors
+    /// When the device has no memory.
+    pub fn of_tiles(kernels: Arc<Kernels>, tiles: &Tiles<'_>, device: &Device) -> Result<Self> {
+        Ok(Self {
             kernels,
             bits: tiles.bits,
-            outputs,
+            outputs: tiles.outputs,
             inputs: tiles.inputs,
-            weights: upload(tiles.weights)?,
-            scales: upload(tiles.scales)?,
-        }))
+            bytes: Tensor::from_slice(&tiles.bytes, tiles.bytes.len(), device)?,
+            scales: tiles.scales,
+        })
+    }
+
+    /// The bytes of the tiles, from the device.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn to_host(&self) -> Result<Vec<u8>> {
+        self.bytes.to_vec1()
+    }
+
+    /// Where weights and scales begin on the device.
+    fn places(&self) -> Result<[Argument; 2]> {
+        let start = pointer(&self.bytes)?;
+        Ok([start, start + self.scales as u64].map(Argument::Pointer))
     }
 
     /// Bytes on the device.
     pub fn bytes(&self) -> usize {
-        self.weights.elem_count() + self.scales.elem_count()
+        self.bytes.elem_count()
     }
 
     /// `x [rows, inputs]` to `[rows, outputs]`.
@@ -92,7 +109,10 @@ impl TileMatrix {
         };
         let steps = self.inputs / INPUTS;
         let tiles = columns * rows.div_ceil(product.rows);
-        let wanted = (self.kernels.processors * BLOCKS).div_ceil(tiles);
+        // So many blocks on each multiprocessor keep the memory busy; of those
+        // with many rows fewer fit.
+        let blocks = if product.rows < 64 { 3 } else { 2 };
+        let wanted = self.kernels.processors * blocks / tiles;
         let chunk = steps.div_ceil(wanted.clamp(1, (steps / LEAST_STEPS).max(1)));
         let parts = steps.div_ceil(chunk);
         let partial = if parts > 1 {
@@ -102,6 +122,7 @@ impl TileMatrix {
             None
         };
         let out = self.kernels.room((rows, self.outputs))?;
+        let [weights, scales] = self.places()?;
         self.kernels.launch(
             &product.function,
             (rows.div_ceil(product.rows), columns, parts),
@@ -109,8 +130,8 @@ impl TileMatrix {
             product.shared,
             &[
                 of(&x)?,
-                of(&self.weights)?,
-                of(&self.scales)?,
+                weights,
+                scales,
                 of(&out)?,
                 of_option(partial.as_ref())?,
                 Argument::Int(rows),
@@ -141,14 +162,15 @@ impl TileMatrix {
     fn elements(&self) -> Result<Tensor> {
         let out = self.kernels.room((self.outputs, self.inputs))?;
         let tiles = self.outputs.div_ceil(16) * (self.inputs / INPUTS);
+        let [weights, scales] = self.places()?;
         self.kernels.launch(
             self.kernels.expand(self.bits),
             (tiles.div_ceil(4), 1, 1),
             128,
             0,
             &[
-                of(&self.weights)?,
-                of(&self.scales)?,
+                weights,
+                scales,
                 of(&out)?,
                 Argument::Int(self.outputs),
                 Argument::Int(self.inputs),

@@ -1,9 +1,10 @@
 //! Quantised weights in the order in which the GPU's matrix units want them;
 //! `blocks.cu` describes it.
 
-use candle_core::quantized::GgmlDType;
-use half::f16;
+use candle_core::{DType, quantized::GgmlDType};
+use half::{bf16, f16};
 use rayon::prelude::*;
+use std::borrow::Cow;
 
 /// Outputs and inputs of a tile.
 const OUTPUTS: usize = 16;
@@ -14,17 +15,18 @@ const SHARED: usize = 32;
 
 /// A quantised matrix in tiles.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Tiles {
+pub struct Tiles<'t> {
     /// 8 or 4.
     pub bits: usize,
     /// Rows of the matrix.
     pub outputs: usize,
     /// Its width, padded with zeros to whole tiles.
     pub inputs: usize,
-    /// `[strips of outputs][steps of inputs][tile]`.
-    pub weights: Vec<u8>,
-    /// In the same order.
-    pub scales: Vec<u8>,
+    /// `[strips of outputs][steps of inputs][tile]`, and then the scales in the
+    /// same order.
+    pub bytes: Cow<'t, [u8]>,
+    /// Where the scales begin.
+    pub scales: usize,
 }
 
 /// Weights that share a scale: `value = scale * q - min`.
@@ -39,10 +41,47 @@ pub const fn fits(kind: GgmlDType) -> bool {
     matches!(kind, GgmlDType::Q8_0 | GgmlDType::Q4K)
 }
 
-impl Tiles {
-    /// Takes rows of blocks of Q8_0 or Q4_K apart; `None` for other types, or
-    /// rows that are no whole number of blocks.
-    pub fn of_blocks(kind: GgmlDType, outputs: usize, inputs: usize, bytes: &[u8]) -> Option<Self> {
+/// Bits of a weight, bytes of a tile, and bytes of its scales.
+const fn sizes(kind: GgmlDType) -> (usize, usize, usize) {
+    let bits = if matches!(kind, GgmlDType::Q8_0) {
+        8
+    } else {
+        4
+    };
+    let scales = OUTPUTS * 4 * (16 / bits) / 2;
+    (bits, OUTPUTS * INPUTS * bits / 8, scales)
+}
+
+impl<'t> Tiles<'t> {
+    /// Tiles that were made before; `None` for other types, or when they are
+    /// not as long as such a matrix's.
+    pub fn of_bytes(
+        kind: GgmlDType,
+        outputs: usize,
+        inputs: usize,
+        bytes: &'t [u8],
+    ) -> Option<Self> {
+        let (bits, tile, scale) = sizes(kind);
+        let inputs = inputs.next_multiple_of(INPUTS);
+        let tiles = outputs.div_ceil(OUTPUTS) * (inputs / INPUTS);
+        (fits(kind) && bytes.len() == tiles * (tile + scale)).then(|| Self {
+            bits,
+            outputs,
+            inputs,
+            bytes: Cow::Borrowed(bytes),
+            scales: tiles * tile,
+        })
+    }
+
+    /// Takes rows of blocks of Q8_0 or Q4_K apart, for products of `elements`;
+    /// `None` for other types, or rows that are no whole number of blocks.
+    pub fn of_blocks(
+        kind: GgmlDType,
+        elements: DType,
+        outputs: usize,
+        inputs: usize,
+        bytes: &[u8],
+    ) -> Option<Self> {
         let row_bytes = inputs / kind.block_size() * kind.type_size();
         if !fits(kind)
             || !inputs.is_multiple_of(kind.block_size())
@@ -50,13 +89,14 @@ impl Tiles {
         {
             return None;
         }
-        let bits = if kind == GgmlDType::Q8_0 { 8 } else { 4 };
-        let (tile, scale) = (OUTPUTS * INPUTS * bits / 8, OUTPUTS * 4 * (16 / bits) / 2);
+        let (bits, tile, scale) = sizes(kind);
         let width = inputs.next_multiple_of(INPUTS);
         let (strips, steps) = (outputs.div_ceil(OUTPUTS), width / INPUTS);
         // What is padded is 0: 128 where 128 was added.
-        let mut weights = vec![if bits == 8 { 128 } else { 0 }; strips * steps * tile];
-        let mut scales = vec![0; strips * steps * scale];
+        let start = strips * steps * tile;
+        let mut all = vec![if bits == 8 { 128 } else { 0 }; start + strips * steps * scale];
+        let (weights, scales) = all.split_at_mut(start);
+        scales.fill(0);
         weights
             .par_chunks_mut(steps * tile)
             .zip(scales.par_chunks_mut(steps * scale))
@@ -75,10 +115,14 @@ impl Tiles {
                         shared.place(bits, r, half, weights);
                         let at = (half * OUTPUTS + r % 8 * 2 + r / 8) * 2;
                         let scales = &mut scales[step * scale..][..scale];
-                        let number = |x: f32| f16::from_f32(x).to_le_bytes();
-                        scales[at..at + 2].copy_from_slice(&number(shared.scale));
-                        if bits == 4 {
-                            scales[at + 64..at + 66].copy_from_slice(&number(shared.min));
+                        let mut put = |at: usize, bytes: [u8; 2]| {
+                            scales[at..at + 2].copy_from_slice(&bytes);
+                        };
+                        if bits == 8 {
+                            put(at, f16::from_f32(shared.scale).to_le_bytes());
+                        } else {
+                            put(at, element(elements, 16.0 * shared.scale));
+                            put(at + 64, element(elements, shared.min));
                         }
                     }
                 }
@@ -87,8 +131,8 @@ impl Tiles {
             bits,
             outputs,
             inputs: width,
-            weights,
-            scales,
+            bytes: Cow::Owned(all),
+            scales: start,
         })
     }
 }
@@ -103,9 +147,17 @@ impl Shared {
             if bits == 8 {
                 tile[half * 512 + lane * 16 + step % 2 * 8 + index] = *q;
             } else {
-                tile[lane * 16 + step * 4 + index / 2] |= q << (index % 2 * 4);
+                let nibble = index % 2 * 4 + index / 2;
+                tile[lane * 16 + step * 4 + nibble / 2] |= q << (nibble % 2 * 4);
             }
         }
+    }
+}
+
+fn element(kind: DType, x: f32) -> [u8; 2] {
+    match kind {
+        DType::BF16 => bf16::from_f32(x).to_le_bytes(),
+        _ => f16::from_f32(x).to_le_bytes(),
     }
 }
 
@@ -153,7 +205,11 @@ mod tests {
     use candle_core::{Device, Tensor, quantized::QTensor};
 
     /// The matrix that a warp would see, by the description in `blocks.cu`.
-    fn read(tiles: &Tiles) -> Vec<Vec<f32>> {
+    fn read(tiles: &Tiles<'_>, elements: DType) -> Vec<Vec<f32>> {
+        let element_at = |bytes: &[u8], at: usize| match elements {
+            DType::BF16 => bf16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32(),
+            _ => half_at(bytes, at),
+        };
         let steps = tiles.inputs / INPUTS;
         let (tile, scale) = (
             1024 * tiles.bits / 8,
@@ -162,21 +218,23 @@ mod tests {
         let mut matrix = vec![vec![f32::NAN; tiles.inputs]; tiles.outputs.next_multiple_of(16)];
         for strip in 0..tiles.outputs.div_ceil(OUTPUTS) {
             for step in 0..steps {
-                let weights = &tiles.weights[(strip * steps + step) * tile..][..tile];
-                let scales = &tiles.scales[(strip * steps + step) * scale..][..scale];
+                let weights = &tiles.bytes[(strip * steps + step) * tile..][..tile];
+                let scales = &tiles.bytes[tiles.scales..];
+                let scales = &scales[(strip * steps + step) * scale..][..scale];
                 for lane in 0..32 {
                     for k in 0..4 {
                         for i in 0..8 {
                             let row = lane / 4 + i / 2 % 2 * 8;
                             let column = k * 16 + lane % 4 * 2 + i % 2 + i / 4 * 8;
                             let at = (k / 2 * 16 + row % 8 * 2 + row / 8) * 2;
-                            let factor = half_at(scales, at);
                             let value = if tiles.bits == 8 {
                                 let q = weights[k / 2 * 512 + lane * 16 + k % 2 * 8 + i];
-                                (f32::from(q) - 128.0) * factor
+                                (f32::from(q) - 128.0) * half_at(scales, at)
                             } else {
-                                let q = weights[lane * 16 + k * 4 + i / 2] >> (i % 2 * 4) & 15;
-                                f32::from(q) * factor - half_at(scales, at + 64)
+                                let nibble = i % 2 * 4 + i / 2;
+                                let byte = weights[lane * 16 + k * 4 + nibble / 2];
+                                let q = f32::from(byte >> (nibble % 2 * 4) & 15);
+                                q / 16.0 * element_at(scales, at) - element_at(scales, at + 64)
                             };
                             matrix[strip * 16 + row][step * 64 + column] = value;
                         }
@@ -189,25 +247,27 @@ mod tests {
 
     #[test]
     fn a_warp_finds_every_weight_where_it_looks() {
-        for (kind, inputs) in [
-            (GgmlDType::Q8_0, 64),
-            (GgmlDType::Q8_0, 96),
-            (GgmlDType::Q4K, 256),
-            (GgmlDType::Q4K, 512),
+        for (kind, inputs, elements, bar) in [
+            (GgmlDType::Q8_0, 64, DType::BF16, 1e-3),
+            (GgmlDType::Q8_0, 96, DType::F16, 1e-3),
+            (GgmlDType::Q4K, 256, DType::F16, 1e-3),
+            (GgmlDType::Q4K, 512, DType::BF16, 4e-3),
         ] {
             for outputs in [16, 24, 40] {
                 let weights = Tensor::randn(0_f32, 0.1, (outputs, inputs), &Device::Cpu).unwrap();
                 let quantized = QTensor::quantize(&weights, kind).unwrap();
                 let expected = quantized.dequantize(&Device::Cpu).unwrap();
                 let expected = expected.to_vec2::<f32>().unwrap();
-                let tiles =
-                    Tiles::of_blocks(kind, outputs, inputs, &quantized.data().unwrap()).unwrap();
-                let found = read(&tiles);
+                let blocks = quantized.data().unwrap();
+                let tiles = Tiles::of_blocks(kind, elements, outputs, inputs, &blocks).unwrap();
+                let again = Tiles::of_bytes(kind, outputs, inputs, &tiles.bytes).unwrap();
+                assert_eq!(again, tiles);
+                let found = read(&again, elements);
                 for (row, expected) in expected.iter().enumerate() {
                     for (column, expected) in expected.iter().enumerate() {
                         let found = found[row][column];
                         assert!(
-                            (found - expected).abs() < 1e-3,
+                            (found - expected).abs() < bar,
                             "{kind:?} {outputs}x{inputs} at {row}, {column}: {found}, not {expected}"
                         );
                     }
@@ -218,9 +278,23 @@ mod tests {
     }
 
     #[test]
+    fn tiles_of_another_shape_are_not_taken_for_these() {
+        let of_bytes = |outputs, inputs, length| {
+            let bytes = vec![0; length];
+            Tiles::of_bytes(GgmlDType::Q8_0, outputs, inputs, &bytes).is_some()
+        };
+        assert!(of_bytes(16, 64, 1_088));
+        assert!(of_bytes(9, 33, 1_088));
+        assert!(!of_bytes(17, 64, 1_088));
+        assert!(!of_bytes(16, 65, 1_088));
+        assert!(!of_bytes(16, 64, 1_087));
+    }
+
+    #[test]
     fn other_types_and_torn_rows_have_no_tiles() {
-        assert_eq!(Tiles::of_blocks(GgmlDType::Q6K, 1, 256, &[0; 210]), None);
-        assert_eq!(Tiles::of_blocks(GgmlDType::Q4K, 1, 128, &[0; 72]), None);
-        assert_eq!(Tiles::of_blocks(GgmlDType::Q8_0, 1, 64, &[0; 34]), None);
+        let of_blocks = |kind, inputs, bytes| Tiles::of_blocks(kind, DType::BF16, 1, inputs, bytes);
+        assert_eq!(of_blocks(GgmlDType::Q6K, 256, &[0; 210]), None);
+        assert_eq!(of_blocks(GgmlDType::Q4K, 128, &[0; 72]), None);
+        assert_eq!(of_blocks(GgmlDType::Q8_0, 64, &[0; 34]), None);
     }
 }
