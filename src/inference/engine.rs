@@ -4,7 +4,7 @@ use super::{
     LoadOptions, classify,
     config::{self, ModelConfig},
     device, fingerprint, heap, host,
-    linear::Precision,
+    linear::{self, Precision},
     loader::Layout,
     memory,
     network::Network,
@@ -124,12 +124,10 @@ impl Engine {
                 config.family, options.quantization
             )));
         }
-        let cache = match &options.cache {
-            Some(directory) if device.is_cpu() => {
-                WeightCache::open(directory, &files.weights, options.quantization)
-            }
-            _ => None,
-        };
+        let cache = options.cache.as_ref().and_then(|directory| {
+            let order = linear::order(&device, compute);
+            WeightCache::open(directory, &files.weights, options.quantization, &order)
+        });
         let identity = match &options.cache {
             Some(directory) => fingerprint::identity(files, directory),
             None => [None, None],
@@ -530,7 +528,7 @@ impl Engine {
 /// The type of activations: f32 on the processor, elsewhere what was asked
 /// for or the weights' own.
 fn compute_type(dtype: Dtype, weights: &Weights, config: &ModelConfig, on_cpu: bool) -> DType {
-    if on_cpu {
+    if on_cpu || config.is_in_full() {
         return DType::F32;
     }
     match dtype {

@@ -5,6 +5,7 @@ use super::{
     host,
     matrix::PackedMatrix,
     quantized::{BlockKind, BlockMatrix},
+    weight_cache::{Form, Kept},
 };
 use crate::domain::Dtype;
 use candle_core::{
@@ -12,10 +13,10 @@ use candle_core::{
     quantized::{GgmlDType, QMatMul, QTensor},
 };
 use rayon::prelude::*;
-use std::{ops::Range, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 #[cfg(feature = "cuda")]
-use super::cuda::TileMatrix;
+use super::cuda::{TileMatrix, Tiles};
 
 /// What the weights of a linear layer became in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +68,15 @@ impl Place {
             #[cfg(feature = "cuda")]
             kernels: None,
         }
+    }
+}
+
+/// The name of the order in which quantised weights lie, for a device and the
+/// type that is computed in; another one when the order changes.
+pub fn order(device: &Device, compute: DType) -> String {
+    match device.is_cpu() {
+        true => "panels-2".to_owned(),
+        false => format!("tiles-1-{}", compute.as_str()),
     }
 }
 
@@ -185,6 +195,53 @@ impl Linear {
         })
     }
 
+    /// A layer as it was kept; `None` when it can not have been one.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn of_kept(
+        form: Form,
+        (map, range): Kept,
+        bias: Option<Tensor>,
+        place: &Place,
+    ) -> Result<Option<Self>> {
+        let Form {
+            kind,
+            outputs,
+            inputs,
+        } = form;
+        if place.device.is_cpu() {
+            let matrix = BlockMatrix::of_map(kind, outputs, inputs, map, range);
+            return Ok(matrix.map(|matrix| Self::of_matrix(Arc::new(matrix), bias)));
+        }
+        #[cfg(feature = "cuda")]
+        if let Some(kernels) = &place.kernels
+            && let Some(tiles) =
+                Tiles::of_bytes(kind.ggml(), outputs, padded(inputs, kind), &map[range])
+        {
+            let matrix = TileMatrix::of_tiles(Arc::clone(kernels), &tiles, &place.device)?;
+            return Ok(Some(Self {
+                bias,
+                ..Self::of_tiles(matrix, kind.ggml(), outputs * inputs)
+            }));
+        }
+        Ok(None)
+    }
+
+    /// What [`Linear::of_kept`] makes it of again; `None` where it is not
+    /// quantised, or not by kernels of our own.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn to_keep(&self) -> Result<Option<Cow<'_, [u8]>>> {
+        Ok(match &self.store {
+            Store::Blocks(matrix) => Some(Cow::Borrowed(matrix.as_bytes())),
+            #[cfg(feature = "cuda")]
+            Store::Tiles(matrix) => Some(Cow::Owned(matrix.to_host()?)),
+            _ => None,
+        })
+    }
+
     /// A layer of blocks on the CPU.
     pub fn of_matrix(matrix: Arc<BlockMatrix>, bias: Option<Tensor>) -> Self {
         Self {
@@ -290,15 +347,20 @@ impl Linear {
     ) -> Result<Option<Self>> {
         let kernels = Arc::clone(kernels);
         let matrix = TileMatrix::new(kernels, kind, outputs, inputs, bytes, device)?;
-        Ok(matrix.map(|matrix| Self {
+        Ok(matrix.map(|matrix| Self::of_tiles(matrix, kind, outputs * inputs)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn of_tiles(matrix: TileMatrix, kind: GgmlDType, weights: usize) -> Self {
+        Self {
             bias: None,
             stored: Stored {
                 kind: kind_name(kind).to_owned(),
-                weights: outputs * inputs,
+                weights,
                 bytes: matrix.bytes(),
             },
             store: Store::Tiles(matrix),
-        }))
+        }
     }
 
     /// What is added to the product, `[outputs]`.
@@ -316,14 +378,6 @@ impl Linear {
     pub fn packed(&self) -> Option<Arc<PackedMatrix>> {
         match &self.store {
             Store::Packed(packed) => Some(Arc::clone(packed)),
-            _ => None,
-        }
-    }
-
-    /// The quantised weights on the CPU.
-    pub fn blocks(&self) -> Option<Arc<BlockMatrix>> {
-        match &self.store {
-            Store::Blocks(matrix) => Some(Arc::clone(matrix)),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use super::{
     gguf::kind_name,
     linear::{Linear, Place, Precision, Stored, float_name},
     rope::RopeTable,
-    weight_cache::WeightCache,
+    weight_cache::{Form, WeightCache},
     weights::Weights,
 };
 use crate::domain::{Failure, FailureClass};
@@ -52,7 +52,7 @@ impl Decoder {
             layout,
             device,
             place: &place,
-            cache: cache.filter(|_| device.is_cpu()),
+            cache,
         };
         let prefix = config.prefix;
         let layers = (0..config.layers.len())
@@ -350,15 +350,23 @@ impl Loader<'_> {
         let (Some(cache), Some(kind)) = (&self.cache, self.layout.precision.kind(inputs)) else {
             return make(bias);
         };
-        let outputs = parts.iter().map(|(_, rows)| rows).sum();
-        let matrix = cache.get_or(label, kind, (outputs, inputs), || {
-            let made = make(None)?;
-            made.blocks().ok_or_else(|| {
-                let message = format!("{label} was not quantised");
-                Failure::new(FailureClass::Permanent, message)
-            })
-        })?;
-        Ok(Linear::of_matrix(matrix, bias))
+        let form = Form {
+            kind,
+            outputs: parts.iter().map(|(_, rows)| rows).sum(),
+            inputs,
+        };
+        let failure = |error| self.failure(label, &error);
+        if let Some(kept) = cache.find(label, form) {
+            let found = Linear::of_kept(form, kept, bias.clone(), self.place).map_err(failure)?;
+            if let Some(layer) = found {
+                return Ok(layer);
+            }
+        }
+        let made = make(bias)?;
+        if let Some(bytes) = made.to_keep().map_err(failure)? {
+            cache.keep(label, form, &bytes);
+        }
+        Ok(made)
     }
 
     fn norm(&self, name: &str, width: usize) -> Result<Tensor, Failure> {

@@ -1,17 +1,15 @@
 //! Quantised weights on disk: the second load of a model maps them into memory
 //! instead of quantising again.
 //!
-//! A file `CACHE/weights/HASH-QUANTIZATION-LAYOUT.blocks` holds all matrices
-//! of a model, as the kernels want them: a line that says what it is, the
-//! length of the table, the table as JSON, and the matrices, each at a
-//! multiple of 64 bytes. It is written beside its place and renamed. Every
-//! matrix has a checksum, which is compared before it is used; a file that is
-//! torn or damaged is written again.
+//! A file `CACHE/weights/HASH-QUANTIZATION-ORDER.blocks` holds all matrices of a
+//! model, in the order in which a device's kernels want them: a line that says
+//! what it is, the matrices, each at a multiple of 64 bytes, a table of them as
+//! JSON, its length, and the same line once more. It is written beside its place,
+//! each matrix as soon as it was made, and renamed. Every matrix has a checksum,
+//! which is compared before it is used; a file that is torn or damaged is
+//! written again.
 
-use super::{
-    fingerprint::fingerprint,
-    quantized::{BlockKind, BlockMatrix},
-};
+use super::{fingerprint::fingerprint, quantized::BlockKind};
 use crate::{domain::Quantization, hub::WeightFiles};
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
@@ -19,51 +17,62 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, BufWriter, Write},
+    ops::Range,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
+use tempfile::NamedTempFile;
 
-/// What the file begins with.
+/// What the file begins and ends with.
 const MAGIC: &[u8; 16] = b"ragicamp blocks\n";
-
-/// To be raised when the order of weights in memory changes.
-const LAYOUT: u32 = 1;
 
 /// Where matrices begin.
 const ALIGNMENT: usize = 64;
 
+/// What a matrix is, beside its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Form {
+    /// The format that its weights became.
+    pub kind: BlockKind,
+    /// Its rows.
+    pub outputs: usize,
+    /// Its columns, as the model has them.
+    pub inputs: usize,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     name: String,
-    kind: BlockKind,
-    outputs: usize,
-    inputs: usize,
-    /// From the end of the table on.
+    form: Form,
     start: usize,
     bytes: usize,
     checksum: u64,
 }
 
+/// The bytes of a matrix in a file.
+pub type Kept = (Arc<Mmap>, Range<usize>);
+
 /// The quantised matrices of one model.
 pub struct WeightCache {
     path: PathBuf,
     map: Option<Arc<Mmap>>,
-    /// Where the matrices begin.
-    data: usize,
     entries: HashMap<String, Entry>,
-    /// Everything that was asked for.
-    used: Mutex<Vec<(String, Arc<BlockMatrix>)>>,
-    /// Something was not there, or damaged.
-    is_stale: AtomicBool,
+    /// What of it was used.
+    used: Mutex<Vec<String>>,
+    /// What was made, for the next file.
+    spool: Mutex<Spool>,
 }
 
 impl WeightCache {
-    /// Looks for a model's matrices below `directory`; `None` when there is
-    /// nothing to keep, or nowhere, which is said in the log.
-    pub fn open(directory: &Path, files: &WeightFiles, quantization: Quantization) -> Option<Self> {
+    /// Looks for a model's matrices below `directory`, in an order of weights
+    /// that has a name of its own; `None` when there is nothing to keep, or
+    /// nowhere, which is said in the log.
+    pub fn open(
+        directory: &Path,
+        files: &WeightFiles,
+        quantization: Quantization,
+        order: &str,
+    ) -> Option<Self> {
         if quantization == Quantization::None {
             return None;
         }
@@ -79,14 +88,13 @@ impl WeightCache {
                 return None;
             }
         };
-        let path = directory.join(format!("{key}-{}-{LAYOUT}.blocks", quantization.as_str()));
+        let path = directory.join(format!("{key}-{}-{order}.blocks", quantization.as_str()));
         let mut cache = Self {
             path,
             map: None,
-            data: 0,
             entries: HashMap::new(),
             used: Mutex::default(),
-            is_stale: AtomicBool::new(false),
+            spool: Mutex::default(),
         };
         match cache.read() {
             Ok(()) => {}
@@ -106,17 +114,16 @@ impl WeightCache {
         // SAFETY: files of this cache are replaced, never changed.
         let map = unsafe { Mmap::map(&file) }?;
         let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-        let length = map
+        let (rest, length) = map
             .strip_prefix(MAGIC)
-            .and_then(|rest| rest.first_chunk::<8>())
-            .map(|length| u64::from_le_bytes(*length))
-            .and_then(|length| usize::try_from(length).ok())
-            .ok_or_else(|| damaged("it does not begin as it should"))?;
-        let start = MAGIC.len() + 8;
-        let end = start.checked_add(length).filter(|end| *end <= map.len());
-        let end = end.ok_or_else(|| damaged("its table is torn"))?;
-        let entries: Vec<Entry> = serde_json::from_slice(&map[start..end])?;
-        self.data = end.next_multiple_of(ALIGNMENT);
+            .and_then(|rest| rest.strip_suffix(MAGIC))
+            .and_then(|rest| rest.split_last_chunk::<8>())
+            .ok_or_else(|| damaged("it does not begin and end as it should"))?;
+        let start = usize::try_from(u64::from_le_bytes(*length))
+            .ok()
+            .and_then(|length| rest.len().checked_sub(length))
+            .ok_or_else(|| damaged("its table is torn"))?;
+        let entries: Vec<Entry> = serde_json::from_slice(&rest[start..])?;
         self.entries = entries
             .into_iter()
             .map(|entry| (entry.name.clone(), entry))
@@ -125,46 +132,16 @@ impl WeightCache {
         Ok(())
     }
 
-    /// The matrix of this name, else the one that `make` makes.
-    ///
-    /// # Errors
-    /// Those of `make`.
-    pub fn get_or<E>(
-        &self,
-        name: &str,
-        kind: BlockKind,
-        shape: (usize, usize),
-        make: impl FnOnce() -> Result<Arc<BlockMatrix>, E>,
-    ) -> Result<Arc<BlockMatrix>, E> {
-        let matrix = match self.find(name, kind, shape) {
-            Some(matrix) => Arc::new(matrix),
-            None => {
-                self.is_stale.store(true, Ordering::Relaxed);
-                make()?
-            }
-        };
-        self.used
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((name.to_owned(), Arc::clone(&matrix)));
-        Ok(matrix)
-    }
-
-    fn find(
-        &self,
-        name: &str,
-        kind: BlockKind,
-        (outputs, inputs): (usize, usize),
-    ) -> Option<BlockMatrix> {
+    /// The matrix of this name, where it is there, whole and of this form.
+    pub fn find(&self, name: &str, form: Form) -> Option<Kept> {
         let map = self.map.as_ref()?;
         let entry = self.entries.get(name)?;
-        if (entry.kind, entry.outputs, entry.inputs) != (kind, outputs, inputs) {
+        if entry.form != form {
             return None;
         }
-        let start = self.data.checked_add(entry.start)?;
-        let end = start.checked_add(entry.bytes)?;
+        let range = entry.start..entry.start.checked_add(entry.bytes)?;
         let is_whole = map
-            .get(start..end)
+            .get(range.clone())
             .is_some_and(|bytes| checksum(bytes) == entry.checksum);
         if !is_whole {
             tracing::warn!(
@@ -173,65 +150,109 @@ impl WeightCache {
             );
             return None;
         }
-        BlockMatrix::of_map(kind, outputs, inputs, Arc::clone(map), start..end)
+        locked(&self.used).push(name.to_owned());
+        Some((Arc::clone(map), range))
     }
 
-    /// Writes what was asked for, unless all of it was there. What can not be
-    /// written is said in the log: the model works without.
+    /// Keeps a matrix that was made for the next time.
+    pub fn keep(&self, name: &str, form: Form, bytes: &[u8]) {
+        locked(&self.spool).add(&self.path, name, form, bytes);
+    }
+
+    /// Publishes what was made with what was used, unless all of it was there.
     pub fn save(self) {
-        if !self.is_stale.load(Ordering::Relaxed) {
+        let mut spool = locked(&self.spool);
+        if spool.entries.is_empty() {
             return;
         }
-        let mut used = self
-            .used
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        used.sort_by(|a, b| a.0.cmp(&b.0));
-        if let Err(error) = write(&self.path, &used) {
-            tracing::warn!(
-                "the quantised weights can not be kept in {}: {error}",
-                self.path.display()
-            );
+        for name in locked(&self.used).iter() {
+            if let (Some(map), Some(entry)) = (&self.map, self.entries.get(name)) {
+                let bytes = &map[entry.start..entry.start + entry.bytes];
+                spool.add(&self.path, name, entry.form, bytes);
+            }
         }
+        spool.publish(&self.path);
     }
 }
 
-fn write(path: &Path, matrices: &[(String, Arc<BlockMatrix>)]) -> io::Result<()> {
-    let mut start = 0;
-    let entries: Vec<Entry> = matrices
-        .iter()
-        .map(|(name, matrix)| {
-            let entry = Entry {
-                name: name.clone(),
-                kind: matrix.kind(),
-                outputs: matrix.outputs(),
-                inputs: matrix.inputs(),
-                start,
-                bytes: matrix.bytes(),
-                checksum: checksum(matrix.as_bytes()),
-            };
-            start = (start + entry.bytes).next_multiple_of(ALIGNMENT);
-            entry
-        })
-        .collect();
-    let table = serde_json::to_vec(&entries)?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(directory)?;
-    let mut to = BufWriter::new(file);
-    to.write_all(MAGIC)?;
-    to.write_all(&(table.len() as u64).to_le_bytes())?;
-    to.write_all(&table)?;
-    let mut at = MAGIC.len() + 8 + table.len();
-    for (_, matrix) in matrices {
-        let begin = at.next_multiple_of(ALIGNMENT);
-        to.write_all(&[0; ALIGNMENT][..begin - at])?;
-        to.write_all(matrix.as_bytes())?;
-        at = begin + matrix.bytes();
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file that is being written.
+#[derive(Default)]
+struct Spool {
+    to: Option<BufWriter<NamedTempFile>>,
+    at: usize,
+    entries: Vec<Entry>,
+    /// It can not be written: the model works without.
+    is_given_up: bool,
+}
+
+impl Spool {
+    fn add(&mut self, path: &Path, name: &str, form: Form, bytes: &[u8]) {
+        if self.is_given_up {
+            return;
+        }
+        if let Err(error) = self.append(path, name, form, bytes) {
+            self.give_up(path, &error);
+        }
     }
-    let file = to.into_inner().map_err(io::IntoInnerError::into_error)?;
-    // Not fsynced: what a crash tears is found by its checksum.
-    file.persist(path)?;
-    Ok(())
+
+    fn append(&mut self, path: &Path, name: &str, form: Form, bytes: &[u8]) -> io::Result<()> {
+        let to = match &mut self.to {
+            Some(to) => to,
+            none => {
+                let directory = path.parent().unwrap_or(Path::new("."));
+                let mut to = BufWriter::new(NamedTempFile::new_in(directory)?);
+                to.write_all(MAGIC)?;
+                self.at = MAGIC.len();
+                none.insert(to)
+            }
+        };
+        let start = self.at.next_multiple_of(ALIGNMENT);
+        to.write_all(&[0; ALIGNMENT][..start - self.at])?;
+        to.write_all(bytes)?;
+        self.at = start + bytes.len();
+        self.entries.push(Entry {
+            name: name.to_owned(),
+            form,
+            start,
+            bytes: bytes.len(),
+            checksum: checksum(bytes),
+        });
+        Ok(())
+    }
+
+    fn publish(&mut self, path: &Path) {
+        let Some(to) = self.to.take() else {
+            return;
+        };
+        if let Err(error) = self.finish(to, path) {
+            self.give_up(path, &error);
+        }
+    }
+
+    fn finish(&self, mut to: BufWriter<NamedTempFile>, path: &Path) -> io::Result<()> {
+        let table = serde_json::to_vec(&self.entries)?;
+        to.write_all(&table)?;
+        to.write_all(&(table.len() as u64).to_le_bytes())?;
+        to.write_all(MAGIC)?;
+        let file = to.into_inner().map_err(io::IntoInnerError::into_error)?;
+        // Not fsynced: what a crash tears is found by its checksum.
+        file.persist(path)?;
+        Ok(())
+    }
+
+    fn give_up(&mut self, path: &Path, error: &io::Error) {
+        self.is_given_up = true;
+        // The half of a file goes, and its room with it.
+        self.to = None;
+        tracing::warn!(
+            "the quantised weights can not be kept in {}: {error}",
+            path.display()
+        );
+    }
 }
 
 /// Finds damage, at the speed of memory; no defence against anybody. FNV-1a's
