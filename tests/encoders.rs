@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use ragicamp::{
-    domain::{Embedder, Encoders, Failure, FailureClass, PairScorer, TextRole},
+    domain::{Embedder, Encoders, Failure, FailureClass, PairScorer, TextRole, VectorFile},
     worker::{EmbeddingWorker, EncoderSettings, EncoderWorkers, ScoringWorker, Spawn},
 };
 use serde_json::Value;
@@ -333,4 +333,62 @@ fn workers_end_with_the_thread_that_started_them() {
         assert!(Instant::now() < deadline, "{pid} still runs");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Four vectors of two numbers.
+fn vectors(bench: &Bench) -> VectorFile {
+    let path = bench.dir.path().join("vectors");
+    let numbers: [f32; 8] = [1.0, 0.0, 0.0, 1.0, 0.5, 0.5, -1.0, 0.0];
+    let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+    fs::write(&path, bytes).unwrap();
+    VectorFile {
+        path,
+        start: 0,
+        rows: 4,
+        dimension: 2,
+        half: false,
+    }
+}
+
+#[test]
+fn a_worker_searches_vectors_and_survives_what_kills_it() {
+    let queries = [vec![1.0, 0.2], vec![0.0, -1.0]];
+    let expected = [[(0, 1.0), (2, 0.6)], [(0, 0.0), (3, 0.0)]];
+    for failpoints in [
+        "",
+        "worker::encode=return(sigkill at=FILE:0)",
+        "worker::encode=return(oom after=1 at=FILE:0)",
+    ] {
+        let bench = Bench::new();
+        let file = vectors(&bench);
+        let mut workers = bench.workers(failpoints);
+        let search = workers.vectors(&fixture("bert_mean"), &file).unwrap();
+        let found = search.nearest(&queries, 2).unwrap();
+        for (found, expected) in found.iter().zip(expected) {
+            assert_eq!(found.len(), 2);
+            for (found, expected) in found.iter().zip(expected) {
+                assert_eq!(found.0, expected.0, "{failpoints}");
+                assert!((found.1 - expected.1).abs() < 1e-6, "{failpoints}");
+            }
+        }
+    }
+}
+
+#[test]
+fn vectors_that_can_not_be_searched_elsewhere_are_asked_for_once() {
+    let bench = Bench::new();
+    let mut file = vectors(&bench);
+    file.rows = 5;
+    let mut workers = bench.workers("");
+    let model = fixture("bert_mean");
+    assert!(workers.vectors(&model, &file).is_none());
+    assert!(workers.vectors(&model, &file).is_none());
+    let log = fs::read_to_string(bench.log()).unwrap();
+    assert_eq!(log.matches("too short for 5 vectors").count(), 1, "{log}");
+
+    let file = vectors(&bench);
+    let mut workers = bench.workers("worker::encode=return(oom)");
+    let search = workers.vectors(&model, &file).unwrap();
+    assert!(search.nearest(&[vec![1.0, 0.0]], 1).is_err());
+    assert!(workers.vectors(&model, &file).is_none(), "it gave up");
 }

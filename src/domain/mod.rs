@@ -28,7 +28,9 @@ pub use generation::{
 };
 pub use prediction::{Outcome, Prediction};
 pub use question::Question;
-pub use retrieval::{Embedder, Encoders, PairScorer, Passage, Retrieved, TextRole};
+pub use retrieval::{
+    Embedder, Encoders, NearestRows, PairScorer, Passage, Retrieved, TextRole, VectorFile,
+};
 pub use scoring_models::{
     INFERENCE_MODELS, ScoringModel, ScoringModels, TOKEN_MODELS, TokenModel, inference_model,
 };

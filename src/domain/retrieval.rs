@@ -1,5 +1,6 @@
 use super::failure::Failure;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// A passage that was put into a prompt, as `predictions.json` keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +66,35 @@ pub trait PairScorer {
     fn identity(&self) -> &str;
 }
 
+/// Vectors in a file, one after another, little-endian.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VectorFile {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// Bytes before the first vector.
+    pub start: u64,
+    /// How many vectors there are.
+    pub rows: usize,
+    /// Numbers of each.
+    pub dimension: usize,
+    /// Whether numbers are f16; else f32.
+    pub half: bool,
+}
+
+/// Searches many vectors exactly: every one of them against every query.
+pub trait NearestRows {
+    /// For every query the `limit` rows with the greatest inner products, best
+    /// first, each with its product as single precision has it.
+    ///
+    /// # Errors
+    /// A failure of the batch.
+    fn nearest(
+        &mut self,
+        queries: &[Vec<f32>],
+        limit: usize,
+    ) -> Result<Vec<Vec<(u32, f32)>>, Failure>;
+}
+
 /// Gives encoders by the names that studies use (`minilm`,
 /// `hf:org/name@revision`, `hf:./directory`). A model is loaded when it is
 /// first asked for, or later.
@@ -80,6 +110,13 @@ pub trait Encoders {
     /// # Errors
     /// As [`Encoders::embedder`].
     fn scorer(&mut self, model: &str) -> Result<&mut dyn PairScorer, Failure>;
+
+    /// The vectors of a model on the device that it runs on, where they are
+    /// searched faster there; `None` where they are not.
+    fn vectors(&mut self, model: &str, file: &VectorFile) -> Option<&mut dyn NearestRows> {
+        let _ = (model, file);
+        None
+    }
 
     /// Gives up every model that is loaded, and its memory.
     fn release(&mut self);

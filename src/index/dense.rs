@@ -292,8 +292,14 @@ impl Dense {
         Ok(())
     }
 
-    /// For every query the `limit` best passages.
-    pub fn search(&self, queries: &[Vec<f32>], limit: usize) -> Result<Vec<Vec<Hit>>, IndexError> {
+    /// For every query the `limit` best passages. The vectors are searched
+    /// where `encoders` have them, or here.
+    pub fn search(
+        &self,
+        queries: &[Vec<f32>],
+        limit: usize,
+        encoders: &mut dyn Encoders,
+    ) -> Result<Vec<Vec<Hit>>, IndexError> {
         let wrong = queries
             .iter()
             .find(|query| query.len() != self.vectors.dimension());
@@ -311,12 +317,49 @@ impl Dense {
         if limit == 0 {
             return Ok(vec![Vec::new(); queries.len()]);
         }
-        let found = self.candidates(queries, limit + EXTRA)?;
+        let found = match self.found_on_device(queries, limit + EXTRA, encoders) {
+            Some(found) => found,
+            None => self.candidates(queries, limit + EXTRA)?,
+        };
         queries
             .par_iter()
             .zip(found)
             .map(|(query, found)| self.settle(query, found, limit))
             .collect()
+    }
+
+    /// The rows that a device finds, where one has the vectors and does not
+    /// fail: what is found here is the same.
+    fn found_on_device(
+        &self,
+        queries: &[Vec<f32>],
+        count: usize,
+        encoders: &mut dyn Encoders,
+    ) -> Option<Vec<Vec<Scored>>> {
+        if self.graph.is_some() {
+            return None;
+        }
+        let vectors = encoders.vectors(&self.model, &self.vectors.file())?;
+        let count = count.min(self.vectors.rows());
+        match vectors.nearest(queries, count) {
+            Ok(found) => Some(
+                found
+                    .into_iter()
+                    .map(|rows| {
+                        rows.into_iter()
+                            .map(|(row, score)| Scored { row, score })
+                            .collect()
+                    })
+                    .collect(),
+            ),
+            Err(failure) => {
+                tracing::warn!(
+                    "{} is searched on the processor: {failure}",
+                    self.path.display()
+                );
+                None
+            }
+        }
     }
 
     fn candidates(

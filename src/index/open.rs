@@ -324,18 +324,19 @@ impl Index {
         queries: &[&str],
         vectors: &[Vec<f32>],
         limit: usize,
+        encoders: &mut dyn Encoders,
     ) -> Result<Vec<Vec<Hit>>, IndexError> {
         let depth = limit.max(DEPTH);
         let mut found = match &self.search {
             Search::Words(words) => words.search(queries, limit)?,
-            Search::Vectors(dense) => dense.search(vectors, depth)?,
+            Search::Vectors(dense) => dense.search(vectors, depth, encoders)?,
             Search::Both {
                 words,
                 vectors: dense,
                 fusion,
             } => {
                 let sparse = words.search(queries, depth)?;
-                let dense = dense.search(vectors, depth)?;
+                let dense = dense.search(vectors, depth, encoders)?;
                 let both = sparse.iter().zip(&dense);
                 both.map(|(sparse, dense)| fused(sparse, dense, *fusion))
                     .collect()

@@ -172,7 +172,7 @@ fn search_and_rerank(
         }
         None => Vec::new(),
     };
-    let found = index.search(&texts, &vectors, wanted.limit)?;
+    let found = index.search(&texts, &vectors, wanted.limit, encoders)?;
     let mut rankings: Vec<Ranking> = found
         .into_iter()
         .map(|hits| Ranking {

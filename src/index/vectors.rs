@@ -11,6 +11,7 @@ use super::{
     error::{broken, io_error},
     store::hexadecimal,
 };
+use crate::domain::VectorFile;
 use half::{f16, slice::HalfFloatSliceExt};
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
@@ -280,6 +281,17 @@ impl Vectors {
 
     pub fn dimension(&self) -> usize {
         self.shape.dimension
+    }
+
+    /// Where they are, for whoever reads them elsewhere.
+    pub fn file(&self) -> VectorFile {
+        VectorFile {
+            path: std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone()),
+            start: HEADER,
+            rows: self.rows,
+            dimension: self.shape.dimension,
+            half: self.shape.precision == Precision::F16,
+        }
     }
 
     /// Rows one after another, from the map.

@@ -47,6 +47,7 @@ mod parts;
 mod prefix;
 mod quantized;
 mod rope;
+mod row_search;
 mod sampling;
 mod sequence;
 mod speed;
@@ -70,6 +71,7 @@ pub use fingerprint::identity;
 pub use logits::save_logits;
 pub use memory::{Forecast, MemoryEstimate, available_host_bytes, estimate, memory_estimate};
 pub use rope::{RopeConfig, RopeScaling};
+pub use row_search::RowSearch;
 pub use speed::{Speed, instruction_sets, measure_speed, threads};
 pub use template::ChatTemplate;
 

@@ -1,8 +1,8 @@
 use super::{devices::LaneDevice, options::WorkerProgram, supervisor::worker_environment};
 use crate::{
     domain::{
-        Embedder, Encoders, Failure, FailureClass, ModelSpec, PairScorer, TokenModel,
-        embedding_model, reranking_model,
+        Embedder, Encoders, Failure, FailureClass, ModelSpec, NearestRows, PairScorer, TokenModel,
+        VectorFile, embedding_model, reranking_model,
     },
     hub,
     worker::{EncoderSettings, EncoderWorkers, MatchingWorker, ScorerOnDemand, Spawn},
@@ -18,6 +18,10 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(1_800);
 /// How long a batch of texts may make no progress.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// So many numbers take the processor longer than a GPU needs to be ready:
+/// 100,000 vectors of 320.
+const MANY_NUMBERS: usize = 32_000_000;
+
 /// Embedding models and cross-encoders in workers of their own. Their files are
 /// fetched when they are first asked for; paths are looked for below each of
 /// several directories, as those of a study are.
@@ -27,6 +31,8 @@ pub struct StudyEncoders {
     /// had: it is asked for once, not once per experiment.
     settled: HashMap<ModelSpec, Result<Option<PathBuf>, Failure>>,
     workers: EncoderWorkers,
+    /// Whether workers may find a GPU.
+    has_gpu: bool,
 }
 
 impl StudyEncoders {
@@ -40,6 +46,7 @@ impl StudyEncoders {
         Self {
             bases,
             settled: HashMap::new(),
+            has_gpu: cfg!(feature = "cuda") && device.device != "cpu",
             workers: EncoderWorkers::new(EncoderSettings {
                 spawn: Spawn {
                     program: worker.program.clone(),
@@ -132,6 +139,15 @@ impl Encoders for StudyEncoders {
     fn scorer(&mut self, model: &str) -> Result<&mut dyn PairScorer, Failure> {
         self.settle(reranking_model(model))?;
         self.workers.scorer(model)
+    }
+
+    fn vectors(&mut self, model: &str, file: &VectorFile) -> Option<&mut dyn NearestRows> {
+        let is_worth_it = file.rows.saturating_mul(file.dimension) >= MANY_NUMBERS;
+        if !self.has_gpu || !is_worth_it {
+            return None;
+        }
+        self.settle(embedding_model(model)).ok()?;
+        self.workers.vectors(model, file)
     }
 
     fn release(&mut self) {

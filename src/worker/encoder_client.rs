@@ -242,7 +242,7 @@ impl EncoderClient {
             gpus_before,
         });
         running.worker.send(&Request::Load(Load {
-            role: self.role,
+            role: self.role.clone(),
             model: self.model.clone(),
             quantization: Quantization::None,
             device: self.settings.device.clone(),

@@ -2,7 +2,7 @@ use super::protocol::{Load, Role};
 use crate::{
     domain::{Failure, FailureClass, TextRole},
     hub,
-    inference::{EncoderEvent, LoadOptions, PairClassifier, TextEmbedder, TokenMatcher},
+    inference::{EncoderEvent, LoadOptions, PairClassifier, RowSearch, TextEmbedder, TokenMatcher},
 };
 use serde_json::Value;
 
@@ -11,12 +11,15 @@ pub enum EncoderModel {
     Embedder(Box<TextEmbedder>),
     Scorer(Box<PairClassifier>),
     Matcher(Box<TokenMatcher>),
+    Searcher(Box<RowSearch>),
 }
 
 /// What an encoder is asked for together.
 pub enum EncoderBatch {
     Texts(Vec<String>, TextRole),
     Pairs(Vec<(String, String)>),
+    /// Vectors one after another, how many there are, and rows wanted of each.
+    Queries(Vec<f32>, usize, usize),
 }
 
 impl EncoderBatch {
@@ -25,6 +28,7 @@ impl EncoderBatch {
         match self {
             Self::Texts(texts, _) => texts.len(),
             Self::Pairs(pairs) => pairs.len(),
+            Self::Queries(_, count, _) => *count,
         }
     }
 
@@ -36,6 +40,10 @@ impl EncoderBatch {
                 Self::Texts(texts.iter().take(count).cloned().collect(), *role)
             }
             Self::Pairs(pairs) => Self::Pairs(pairs.iter().take(count).cloned().collect()),
+            Self::Queries(queries, all, limit) => {
+                let width = queries.len() / all.max(&1);
+                Self::Queries(queries[..width * count].to_vec(), count, *limit)
+            }
         }
     }
 }
@@ -44,12 +52,16 @@ impl EncoderModel {
     /// Loads the encoder of a role; `Role::Generator` is none.
     pub fn load(load: &Load) -> Result<Self, Failure> {
         let permanent = |message: String| Failure::new(FailureClass::Permanent, message);
-        let files = hub::locate(&load.model, load.base.as_deref())?;
         let options = LoadOptions {
             dtype: load.model.dtype,
             device: load.device.parse().map_err(permanent)?,
             ..LoadOptions::default()
         };
+        if let Role::Searcher { vectors } = &load.role {
+            return RowSearch::load(vectors, options.device)
+                .map(|search| Self::Searcher(Box::new(search)));
+        }
+        let files = hub::locate(&load.model, load.base.as_deref())?;
         match load.role {
             Role::Embedder => {
                 TextEmbedder::load(&files, &options).map(|model| Self::Embedder(Box::new(model)))
@@ -59,7 +71,9 @@ impl EncoderModel {
             }
             Role::Matcher { layer } => TokenMatcher::load(&files, layer, &options)
                 .map(|model| Self::Matcher(Box::new(model))),
-            Role::Generator => Err(permanent(format!("{} is no encoder", load.model))),
+            Role::Generator | Role::Searcher { .. } => {
+                Err(permanent(format!("{} is no encoder", load.model)))
+            }
         }
     }
 
@@ -69,6 +83,7 @@ impl EncoderModel {
             Self::Embedder(model) => model.describe(),
             Self::Scorer(model) => model.describe(),
             Self::Matcher(model) => model.describe(),
+            Self::Searcher(search) => search.describe(),
         }
     }
 
@@ -89,6 +104,9 @@ impl EncoderModel {
             }
             (Self::Matcher(model), EncoderBatch::Pairs(pairs)) => {
                 model.encode(&borrowed(pairs), budget, tell)
+            }
+            (Self::Searcher(search), EncoderBatch::Queries(queries, count, limit)) => {
+                search.nearest(queries, *count, *limit, tell)
             }
             _ => Err(Failure::new(
                 FailureClass::Permanent,

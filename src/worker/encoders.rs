@@ -3,10 +3,11 @@ use super::{
     on_demand::{EmbedderOnDemand, ScorerOnDemand},
     parent::Spawn,
     protocol::{Request, Role},
+    searcher::SearchingWorker,
 };
 use crate::domain::{
-    Embedder, Encoders, Failure, FailureClass, ModelSpec, PairScorer, TextRole, TokenModel,
-    embedding_model, relevance, reranking_model,
+    Embedder, Encoders, Failure, FailureClass, ModelSpec, NearestRows, PairScorer, TextRole,
+    TokenModel, VectorFile, embedding_model, relevance, reranking_model,
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -39,6 +40,8 @@ pub struct EncoderWorkers {
     embedders: BTreeMap<String, EmbedderOnDemand>,
     scorers: BTreeMap<String, ScorerOnDemand>,
     matchers: BTreeMap<(ModelSpec, usize), MatchingWorker>,
+    /// What failed once is not tried again.
+    searchers: BTreeMap<VectorFile, Option<SearchingWorker>>,
 }
 
 impl EncoderWorkers {
@@ -49,6 +52,7 @@ impl EncoderWorkers {
             embedders: BTreeMap::new(),
             scorers: BTreeMap::new(),
             matchers: BTreeMap::new(),
+            searchers: BTreeMap::new(),
         }
     }
 
@@ -107,7 +111,26 @@ impl Encoders for EncoderWorkers {
             .map(|scorer| scorer as &mut dyn PairScorer)
     }
 
+    fn vectors(&mut self, model: &str, file: &VectorFile) -> Option<&mut dyn NearestRows> {
+        if !self.searchers.contains_key(file) {
+            let searcher = SearchingWorker::start(&self.settings, model, file)
+                .inspect_err(|failure| {
+                    tracing::warn!("{model}'s vectors are searched on the processor: {failure}");
+                })
+                .ok();
+            self.searchers.insert(file.clone(), searcher);
+        }
+        let known = self.searchers.get_mut(file)?;
+        if known.as_ref().is_some_and(SearchingWorker::has_failed) {
+            *known = None;
+        }
+        known
+            .as_mut()
+            .map(|searcher| searcher as &mut dyn NearestRows)
+    }
+
     fn release(&mut self) {
+        self.searchers.clear();
         self.embedders.clear();
         self.scorers.clear();
         self.matchers.clear();

@@ -6,7 +6,7 @@
 //! segfault, the kernel's OOM killer or a hang costs a process, not the study.
 //!
 //! [`Worker`] is the hold on a process that generates, and what the runner's
-//! loop is made for. [`EncoderWorkers`] keeps processes that embed and score
+//! loop is made for. [`EncoderWorkers`] keeps processes that embed, score and search
 //! behind plain calls: [`crate::domain::Encoders`].
 
 mod encoder_client;
@@ -25,6 +25,7 @@ mod on_demand;
 mod outbox;
 mod parent;
 mod protocol;
+mod searcher;
 #[cfg(feature = "inference")]
 mod serve;
 
@@ -37,5 +38,6 @@ pub use gpu::Gpus;
 pub use on_demand::{EmbedderOnDemand, ScorerOnDemand};
 pub use parent::{Spawn, Worker, WorkerEvent, WorkerMessage};
 pub use protocol::{Load, Reply, Request, Role};
+pub use searcher::SearchingWorker;
 #[cfg(feature = "inference")]
 pub use serve::serve;

@@ -1,13 +1,14 @@
 use super::floats::Floats;
 use crate::domain::{
     Failure, Generated, GenerationRequest, GenerationSettings, ModelSpec, Quantization, TextRole,
+    VectorFile,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{num::NonZeroUsize, path::PathBuf};
 
 /// What a model is loaded for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// To answer prompts.
@@ -21,6 +22,11 @@ pub enum Role {
     Matcher {
         /// The layer, from 1.
         layer: usize,
+    },
+    /// To search vectors that the model made.
+    Searcher {
+        /// Where they are.
+        vectors: VectorFile,
     },
 }
 
@@ -87,6 +93,17 @@ pub enum Request {
         pairs: Vec<(String, String)>,
         /// As for `embed`.
         budget: Option<usize>,
+    },
+    /// Search the vectors for the rows nearest to these.
+    Nearest {
+        /// Goes with every reply.
+        epoch: u64,
+        /// How many queries there are.
+        count: usize,
+        /// Their vectors, one after another.
+        queries: Floats,
+        /// Rows for each.
+        limit: usize,
     },
     /// Say how large a batch of such prompts may be; answered by `batch_size`.
     BatchSize {

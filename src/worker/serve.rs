@@ -121,6 +121,12 @@ impl Server {
                 pairs,
                 budget,
             } => self.encode(epoch, &EncoderBatch::Pairs(pairs), budget),
+            Request::Nearest {
+                epoch,
+                count,
+                queries,
+                limit,
+            } => self.encode(epoch, &EncoderBatch::Queries(queries.0, count, limit), None),
             Request::BatchSize { requests, settings } => {
                 let size = self.batch_size(&requests, &settings);
                 self.reply(&Reply::BatchSize { size })

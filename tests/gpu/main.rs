@@ -7,6 +7,7 @@
 
 mod drills;
 mod parity;
+mod search;
 mod speed;
 
 use std::path::{Path, PathBuf};

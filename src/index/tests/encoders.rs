@@ -1,7 +1,9 @@
 //! Encoders that need no model: words hashed into a few numbers.
 
 use crate::{
-    domain::{Embedder, Encoders, Failure, FailureClass, PairScorer, TextRole},
+    domain::{
+        Embedder, Encoders, Failure, FailureClass, NearestRows, PairScorer, TextRole, VectorFile,
+    },
     retrieval::TokenBorders,
 };
 use std::{
@@ -22,6 +24,57 @@ pub struct Fake {
     pub loaded: usize,
     /// What the models call themselves.
     pub identity: String,
+    /// Something else than the index that searches vectors.
+    pub device: Option<FakeDevice>,
+}
+
+/// Searches the vectors of a file one by one.
+#[derive(Default)]
+pub struct FakeDevice {
+    /// Those of the file.
+    pub vectors: Vec<Vec<f32>>,
+    /// Queries that it searched for.
+    pub searched: usize,
+    /// Whether it fails.
+    pub is_broken: bool,
+}
+
+impl FakeDevice {
+    fn load(&mut self, file: &VectorFile) {
+        assert!(!file.half);
+        let bytes = std::fs::read(&file.path).unwrap();
+        let numbers = bytes[file.start as usize..].as_chunks::<4>().0.iter();
+        let numbers: Vec<f32> = numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        self.vectors = numbers
+            .chunks(file.dimension)
+            .map(<[f32]>::to_vec)
+            .collect();
+        assert_eq!(self.vectors.len(), file.rows);
+    }
+}
+
+impl NearestRows for FakeDevice {
+    fn nearest(
+        &mut self,
+        queries: &[Vec<f32>],
+        limit: usize,
+    ) -> Result<Vec<Vec<(u32, f32)>>, Failure> {
+        if self.is_broken {
+            return Err(Failure::new(FailureClass::Oom, "no room"));
+        }
+        self.searched += queries.len();
+        let nearest = |query: &Vec<f32>| {
+            let products = self.vectors.iter().map(|vector| {
+                let products = vector.iter().zip(query).map(|(a, b)| a * b);
+                products.sum::<f32>()
+            });
+            let mut rows: Vec<(u32, f32)> = (0..).zip(products).collect();
+            rows.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            rows.truncate(limit);
+            rows
+        };
+        Ok(queries.iter().map(nearest).collect())
+    }
 }
 
 impl Fake {
@@ -31,6 +84,7 @@ impl Fake {
             scored: 0,
             loaded: 0,
             identity: "fake/1".to_owned(),
+            device: None,
         }
     }
 }
@@ -104,6 +158,13 @@ impl Encoders for Fake {
     fn scorer(&mut self, _model: &str) -> Result<&mut dyn PairScorer, Failure> {
         self.loaded += 1;
         Ok(self)
+    }
+
+    fn vectors(&mut self, model: &str, file: &VectorFile) -> Option<&mut dyn NearestRows> {
+        assert_eq!(model, "fake");
+        let device = self.device.as_mut()?;
+        device.load(file);
+        Some(device)
     }
 
     fn release(&mut self) {

@@ -1,6 +1,6 @@
 //! Dense, hybrid and hierarchical search, and rerankers.
 
-use super::*;
+use super::{encoders::FakeDevice, *};
 
 #[test]
 fn the_nearest_passages_are_found_with_their_texts() {
@@ -51,6 +51,27 @@ fn a_search_finds_the_same_whatever_is_searched_beside_it_and_however_much() {
         assert_eq!(alone[0], together[at]);
         let short = rankings(&index, &questions[at..=at], 3, &mut Fake::new());
         assert_eq!(short[0].best(3, 3), together[at].best(3, 3));
+    }
+}
+
+#[test]
+fn what_a_device_finds_is_what_is_found_here_and_one_that_fails_costs_nothing() {
+    let place = Place::with_documents(700);
+    let questions: Vec<String> = (0..20).map(|i| format!("word{i} ten{}", i % 7)).collect();
+    let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
+    for kind in [RetrieverKind::Dense, RetrieverKind::Hybrid] {
+        let (index, _) = place.open(&place.spec(kind, "none")).unwrap();
+        let here = rankings(&index, &questions, 20, &mut Fake::new());
+        for is_broken in [false, true] {
+            let mut fake = Fake::new();
+            fake.device = Some(FakeDevice {
+                is_broken,
+                ..FakeDevice::default()
+            });
+            assert_eq!(rankings(&index, &questions, 20, &mut fake), here);
+            let searched = fake.device.unwrap().searched;
+            assert_eq!(searched, if is_broken { 0 } else { questions.len() });
+        }
     }
 }
 
