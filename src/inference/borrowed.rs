@@ -112,6 +112,15 @@ impl BorrowedModel {
         let Some(source) = &files.config else {
             return Err(permanent(format!("{label} has no config.json")));
         };
+        // With CUDA compiled in, candle takes kernels for these experts that
+        // only GPUs have, not for f32, and that give no numbers in f16.
+        let on_gpu_only = cfg!(feature = "cuda") && config.family == "qwen3_moe";
+        if on_gpu_only && compute != DType::BF16 {
+            return Err(permanent(format!(
+                "{label}: this build computes the architecture {} on GPUs in bf16 only; write dtype: bf16, or take a build without CUDA",
+                config.family
+            )));
+        }
         let keys = Keys::of(&source.read()?, &config).map_err(permanent)?;
         // SAFETY: as for all weights: nobody writes to them while they are
         // mapped; their headers were checked when `weights` opened them.
@@ -123,6 +132,12 @@ impl BorrowedModel {
             "{label}: the architecture {} is computed by candle-transformers: only prompts of equal length are one batch, and nothing is shared between prompts",
             config.family
         );
+        if config.is_in_full() && !device.is_cpu() {
+            tracing::warn!(
+                "{label}: the architecture {} is computed in f32",
+                config.family
+            );
+        }
         let stored = weights
             .shapes()
             .map(|(name, shape)| {

@@ -169,6 +169,13 @@ impl ModelConfig {
         BORROWED.contains(&self.family.as_str())
     }
 
+    /// Whether it is computed in f32 on every device. In half precision most
+    /// models of candle-transformers count positions in it too, which is wrong
+    /// from 256 (bf16) or 2,048 (f16) on, or mix it with f32 and fail.
+    pub(super) fn is_in_full(&self) -> bool {
+        self.is_borrowed() && !matches!(self.family.as_str(), "helium" | "qwen3_moe")
+    }
+
     /// Bytes of keys and values per token, in all layers.
     pub const fn kv_bytes_per_token(&self, bytes_per_value: usize) -> usize {
         2 * self.layers.len() * self.kv_heads * self.head_dim * bytes_per_value

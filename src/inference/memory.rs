@@ -56,7 +56,9 @@ pub fn memory_estimate(
     };
     let weights = match options.quantization {
         // Experts and the like: the files tell, which hold 16 bits as a rule.
-        _ if config.is_borrowed() => weights_bytes * if on_cpu { 2 } else { 1 },
+        _ if config.is_borrowed() => {
+            weights_bytes * if on_cpu || config.is_in_full() { 2 } else { 1 }
+        }
         // The files hold 16 bits as a rule; the processor computes in 32.
         Quantization::None if on_cpu => {
             let each = match Precision::of_cpu(options.dtype) {

@@ -1,6 +1,6 @@
 use super::repository;
 use ragicamp::{
-    domain::{Dtype, GenerationSettings, ModelSpec, Provider, Quantization},
+    domain::{Dtype, Failure, GenerationSettings, ModelSpec, Provider, Quantization},
     hub,
     inference::{self, Device, Engine, LoadOptions, Step},
 };
@@ -13,7 +13,7 @@ struct Said {
     tokens: Vec<Vec<u32>>,
 }
 
-fn engine(provider: Provider, name: &Path, options: &LoadOptions) -> Engine {
+fn files(provider: Provider, name: &Path) -> hub::ModelFiles {
     let spec = ModelSpec {
         provider,
         name: name.display().to_string(),
@@ -21,7 +21,11 @@ fn engine(provider: Provider, name: &Path, options: &LoadOptions) -> Engine {
         dtype: Dtype::Auto,
         base_url: None,
     };
-    let files = hub::locate(&spec, None).unwrap_or_else(|error| panic!("{error}"));
+    hub::locate(&spec, None).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn engine(provider: Provider, name: &Path, options: &LoadOptions) -> Engine {
+    let files = files(provider, name);
     inference::load(&files, options).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
@@ -37,34 +41,39 @@ fn prompts() -> Vec<Vec<u32>> {
         .collect()
 }
 
-fn said(mut engine: Engine) -> Said {
+fn said(mut engine: Engine) -> Result<Said, Failure> {
     let mut prompts = prompts();
     prompts.retain(|prompt| prompt.len() + 8 < engine.config().max_positions);
-    let logits = engine.logits(&prompts).unwrap();
+    let logits = engine.logits(&prompts)?;
     let mut tokens = vec![Vec::new(); prompts.len()];
     let settings = GenerationSettings {
         max_new_tokens: 8,
         ..GenerationSettings::default()
     };
     let numbered = prompts.into_iter().enumerate().collect();
-    engine
-        .complete(numbered, &settings, &mut |step| {
-            if let Step::Done {
-                idx, tokens: found, ..
-            } = step
-            {
-                tokens[idx] = found;
-            }
-        })
-        .unwrap();
-    Said { logits, tokens }
+    engine.complete(numbered, &settings, &mut |step| {
+        if let Step::Done {
+            idx, tokens: found, ..
+        } = step
+        {
+            tokens[idx] = found;
+        }
+    })?;
+    Ok(Said { logits, tokens })
 }
 
 impl Said {
     /// The largest error of a logit, relative to the largest logit of its
     /// prompt, and how many prompts go on alike.
     fn against(&self, reference: &Self) -> (f32, usize) {
-        let largest = |row: &[f32]| row.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        // What is no number is no small error.
+        let largest = |row: &[f32]| {
+            let greater = |most: f32, x: &f32| match x.is_nan() || most.is_nan() {
+                true => f32::NAN,
+                false => most.max(x.abs()),
+            };
+            row.iter().fold(0.0, greater)
+        };
         let error = self
             .logits
             .iter()
@@ -73,13 +82,8 @@ impl Said {
                 let differences = row.iter().zip(expected).map(|(a, b)| a - b);
                 largest(&differences.collect::<Vec<_>>()) / largest(expected)
             })
-            .fold(0.0_f32, |most, error| {
-                if error.is_nan() {
-                    error
-                } else {
-                    most.max(error)
-                }
-            });
+            .collect::<Vec<_>>();
+        let error = largest(&error);
         let alike = self.tokens.iter().zip(&reference.tokens);
         (error, alike.filter(|(a, b)| a == b).count())
     }
@@ -93,7 +97,7 @@ fn every_family_computes_what_the_processor_computes() {
     let mut names: Vec<_> = fs::read_dir(&fixtures)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_dir())
+        .filter(|path| path.is_dir() && !path.ends_with("qwen3_moe"))
         .collect();
     names.sort();
     for family in names {
@@ -117,7 +121,7 @@ fn every_family_computes_what_the_processor_computes() {
             };
             said(engine(Provider::Hf, &model, &options))
         };
-        let reference = with(Device::Cpu, Dtype::F32);
+        let reference = with(Device::Cpu, Dtype::F32).unwrap();
         let count = reference.tokens.len();
         let mut line = format!("{name:12}");
         // Half precision keeps 8 or 11 bits; random weights give near-ties, so
@@ -127,7 +131,13 @@ fn every_family_computes_what_the_processor_computes() {
             ("bf16", Dtype::Bf16, 1e-1),
             ("f16", Dtype::F16, 1.5e-2),
         ] {
-            let (error, alike) = with(Device::Cuda(0), dtype).against(&reference);
+            let (error, alike) = match with(Device::Cuda(0), dtype) {
+                Ok(said) => said.against(&reference),
+                Err(failure) => {
+                    wrong.push(format!("{name} in {label}: {failure}"));
+                    continue;
+                }
+            };
             line += &format!(" | {label}: error {error:.1e}, {alike}/{count} alike");
             let is_right = error < bar && (dtype != Dtype::F32 || alike == count);
             if !is_right {
@@ -151,7 +161,7 @@ fn weights_of_8_and_4_bits_compute_what_they_do_on_the_processor() {
                 dtype,
                 ..LoadOptions::default()
             };
-            said(engine(Provider::Gguf, &model, &options))
+            said(engine(Provider::Gguf, &model, &options)).unwrap()
         };
         let reference = with(Device::Cpu, Dtype::F32);
         // The processor's kernels round activations to 8 bits, so the two can
@@ -180,7 +190,7 @@ fn weights_of_8_and_4_bits_compute_what_they_do_on_the_processor() {
                 },
                 ..LoadOptions::default()
             };
-            said(engine(Provider::Embedded, Path::new("reader"), &options))
+            said(engine(Provider::Embedded, Path::new("reader"), &options)).unwrap()
         };
         let (error, alike) = with(Device::Cuda(0)).against(&with(Device::Cpu));
         println!("reader at {quantization} | f16: error {error:.1e}, {alike} alike");
@@ -189,4 +199,57 @@ fn weights_of_8_and_4_bits_compute_what_they_do_on_the_processor() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// With CUDA compiled in, candle computes these experts on GPUs in bf16 only, so that the reference is the committed one. Where two
+/// experts are nearly as likely, half precision may take another one.
+#[test]
+fn experts_on_the_gpu_compute_what_transformers_computes() {
+    let fixtures = repository().join("tests/fixtures/families");
+    let directory = tempfile::tempdir().unwrap();
+    for (from, name) in [
+        ("qwen3_moe/config.json", "config.json"),
+        ("qwen3_moe/model.safetensors", "model.safetensors"),
+        ("tokenizer.json", "tokenizer.json"),
+    ] {
+        fs::copy(fixtures.join(from), directory.path().join(name)).unwrap();
+    }
+    let reference = fs::read(fixtures.join("qwen3_moe/reference.json")).unwrap();
+    let reference: serde_json::Value = serde_json::from_slice(&reference).unwrap();
+    let cases = reference["cases"].as_array().unwrap();
+    let with = |device, dtype| LoadOptions {
+        device,
+        dtype,
+        ..LoadOptions::default()
+    };
+    let options = with(Device::Cuda(0), Dtype::Bf16);
+    let mut engine = engine(Provider::Hf, directory.path(), &options);
+    let mut near = 0;
+    let mut line = "qwen3_moe in bf16:".to_owned();
+    for case in cases {
+        let number = |key: &str| case[key].as_u64().unwrap();
+        let (length, salt) = (number("length"), number("salt"));
+        // The same formula stands in make.py.
+        let prompt = (0..length)
+            .map(|i| ((salt * 31 + i * 17 + i * i * 7) % 127 + 1) as u32)
+            .collect();
+        let logits = engine.logits(&[prompt]).unwrap().remove(0);
+        let expected = case["logits"].as_array().unwrap().iter();
+        let expected: Vec<f32> = expected.map(|x| x.as_f64().unwrap() as f32).collect();
+        let said = |logits| Said {
+            logits: vec![logits],
+            tokens: Vec::new(),
+        };
+        let (error, _) = said(logits).against(&said(expected));
+        line += &format!(" {error:.1e}");
+        near += usize::from(error < 1e-1);
+    }
+    println!("{line}");
+    assert!(2 * near > cases.len(), "{near} of {}", cases.len());
+    for (device, dtype) in [(Device::Cpu, Dtype::Auto), (Device::Cuda(0), Dtype::F16)] {
+        let files = files(Provider::Hf, directory.path());
+        let failure = inference::load(&files, &with(device, dtype)).err();
+        let message = failure.unwrap().message;
+        assert!(message.contains("on GPUs in bf16 only"), "{message}");
+    }
 }

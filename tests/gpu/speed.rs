@@ -201,21 +201,30 @@ fn the_shape_of_qwen_7b_is_read_and_written_at_these_rates() {
             })
             .collect()
     };
+    let cache = tempfile::tempdir().unwrap();
     println!(
-        "| weights | load s | prompts/s | prompt tokens/s | of the product's rate | ms a step | of the bandwidth's floor | GiB used |"
+        "| weights | load s | again s | prompts/s | prompt tokens/s | of the product's rate | ms a step | of the bandwidth's floor | GiB used |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for quantization in [Quantization::None, Quantization::Int8, Quantization::Int4] {
         let options = LoadOptions {
             quantization,
             dtype: Dtype::Bf16,
             device: Device::Cuda(0),
+            cache: Some(cache.path().to_owned()),
             ..LoadOptions::default()
         };
-        let start = Instant::now();
         let files = hub::locate(&spec, None).unwrap();
-        let mut engine = inference::load(&files, &options).unwrap();
-        let loaded = start.elapsed().as_secs_f64();
+        let load = || {
+            let start = Instant::now();
+            let engine = inference::load(&files, &options).unwrap();
+            (engine, start.elapsed().as_secs_f64())
+        };
+        let (mut engine, loaded) = load();
+        let first = engine.logits(&[vec![5; 40]]).unwrap();
+        drop(engine);
+        let (mut engine, again) = load();
+        assert_eq!(engine.logits(&[vec![5; 40]]).unwrap(), first);
         let mut run = |count: usize| {
             let prompts = (0..count).map(|idx| (idx, prompt())).collect();
             engine.complete(prompts, &settings, &mut |_| {}).unwrap();
@@ -245,7 +254,7 @@ fn the_shape_of_qwen_7b_is_read_and_written_at_these_rates() {
             .and_then(|nvml| Ok(nvml.device_by_index(0)?.memory_info()?.used))
             .map_or(0.0, |used| used as f64 / f64::from(1 << 30));
         println!(
-            "| {quantization} | {loaded:.1} | {:.1} | {:.0} | {:.2} | {:.2} | {:.2} | {used:.0} |",
+            "| {quantization} | {loaded:.1} | {again:.1} | {:.1} | {:.0} | {:.2} | {:.2} | {:.2} | {used:.0} |",
             (rounds * PROMPTS) as f64 / took,
             (rounds * PROMPTS * TOKENS) as f64 / prefill,
             operations / prefill / rate,
