@@ -198,7 +198,7 @@ fn finish(dir: &StudyDir, spec: &ExperimentSpec, questions: &[Question]) {
         Map::new(),
     );
     let write = || {
-        experiment.write_metadata(&Metadata::new(spec))?;
+        experiment.write_metadata(&Metadata::new(spec), Durability::Ordered)?;
         experiment.write_questions(&list)?;
         experiment.open_journal(&lease)?.append(&records)?;
         experiment.write_predictions(questions, &best, &Map::new(), Durability::Derivable)?;

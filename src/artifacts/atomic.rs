@@ -73,7 +73,7 @@ pub(super) fn write_with(
 }
 
 /// Creates `path` with `bytes`, unless it exists: of many callers at once
-/// exactly one gets true.
+/// exactly one gets true. Of an empty file nothing but its name is to be kept.
 ///
 /// The file appears with its whole content, by link(2), which is atomic on
 /// network file systems too. Where there are no hard links it is made with
@@ -91,7 +91,7 @@ pub(super) fn create_new(
     let mut temporary = temporary_beside(path).map_err(failed)?;
     faults::check(point).map_err(failed)?;
     temporary.as_file_mut().write_all(bytes).map_err(failed)?;
-    if durability != Durability::Derivable {
+    if durability != Durability::Derivable && !bytes.is_empty() {
         temporary.as_file().sync_all().map_err(failed)?;
     }
     let created = match fs::hard_link(temporary.path(), path) {

@@ -102,12 +102,18 @@ impl ExperimentDir {
         QuestionsFile::read(&self.file("questions.json"))
     }
 
-    /// Writes `questions.json` durably.
+    /// Writes `questions.json`, by which it is told what is outstanding. It is
+    /// durable before an answer is.
     ///
     /// # Errors
     /// When it can not be written.
     pub fn write_questions(&self, questions: &QuestionsFile) -> Result<()> {
-        questions.write(&self.file("questions.json"))
+        // A first journal's directory is made after it, in the same place.
+        let durability = match self.journal_path().is_dir() {
+            true => Durability::Durable,
+            false => Durability::Ordered,
+        };
+        questions.write(&self.file("questions.json"), durability)
     }
 
     /// `metadata.json`; `None` when there is none.
@@ -118,12 +124,12 @@ impl ExperimentDir {
         Metadata::read(&self.file("metadata.json"))
     }
 
-    /// Writes `metadata.json`; what is made durable here later makes it so.
+    /// Writes `metadata.json`.
     ///
     /// # Errors
     /// When it can not be written.
-    pub fn write_metadata(&self, metadata: &Metadata) -> Result<()> {
-        metadata.write(&self.file("metadata.json"))
+    pub fn write_metadata(&self, metadata: &Metadata, durability: Durability) -> Result<()> {
+        metadata.write(&self.file("metadata.json"), durability)
     }
 
     /// What the directory was made for; `None` when it does not say so, as

@@ -97,13 +97,12 @@ impl Metadata {
         }))
     }
 
-    /// Writes the file. It is durable before an answer is: the journal's
-    /// directory is made after it, in the same place.
+    /// Writes the file.
     ///
     /// # Errors
     /// When it can not be written.
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
+    pub(super) fn write(&self, path: &Path, durability: Durability) -> Result<()> {
         let bytes = lenient::pretty(path, self)?;
-        atomic::write(path, "metadata::write", Durability::Ordered, &bytes)
+        atomic::write(path, "metadata::write", durability, &bytes)
     }
 }

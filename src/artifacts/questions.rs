@@ -76,13 +76,13 @@ impl QuestionsFile {
         }))
     }
 
-    /// Writes the file durably: what is outstanding is told by it.
+    /// Writes the file.
     ///
     /// # Errors
     /// When it can not be written.
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
+    pub(super) fn write(&self, path: &Path, durability: Durability) -> Result<()> {
         let bytes = lenient::pretty(path, self)?;
-        atomic::write(path, "questions::write", Durability::Durable, &bytes)
+        atomic::write(path, "questions::write", durability, &bytes)
     }
 }
 

@@ -42,6 +42,10 @@ pub struct State {
     /// The error's class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_class: Option<FailureClass>,
+    /// True when the last attempt would not add to the answers that are there,
+    /// because they were made with something else: `--force` starts over.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub needs_force: bool,
     /// Keys that other versions wrote; kept.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -65,6 +69,7 @@ impl State {
             schema_version: SCHEMA_VERSION,
             unanswered: 0,
             failure_class: None,
+            needs_force: false,
             extra: Map::new(),
         }
     }
@@ -126,6 +131,7 @@ impl State {
             failure_class: map
                 .shift_remove("failure_class")
                 .and_then(|value| serde_json::from_value(value).ok()),
+            needs_force: lenient::take_flag(&mut map, "needs_force"),
             extra: map,
         })
     }

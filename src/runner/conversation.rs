@@ -2,8 +2,10 @@ use super::{
     batches,
     dialogue::{Dialogue, Settled, blank, request, retrieved},
     experiment::{ExperimentRun, Stop},
-    generation::{Generated, InnerSteps, Round},
+    generation::Generated,
     lane::lock,
+    origin::Origin,
+    round::{InnerSteps, Round},
 };
 use crate::{
     agents::{AgentPlan, Role},
@@ -37,6 +39,10 @@ impl ExperimentRun<'_, '_> {
             self.ears.remark(&format!("{}: {damaged}", self.spec.name));
         }
         let mut kept = contents.replies;
+        if !kept.is_empty() {
+            // What they lead to is made with what they were made with.
+            self.origin = Origin::of(self.dir.metadata()?);
+        }
         let mut steps = self.dir.open_steps(&self.lease)?;
         let plan = AgentPlan::of(self.spec);
         let prompt = &self.spec.prompt;

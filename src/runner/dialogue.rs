@@ -1,4 +1,4 @@
-use super::generation::Asked;
+use super::round::Asked;
 use crate::{
     agents::{Agent, AgentPlan, Ask, Role, Step, StepResult},
     artifacts::StepRecord,

@@ -1,24 +1,25 @@
 use super::{
-    batches, dialogue, drift,
-    generation::{Asked, Generated, Generation, Round, failure_of},
+    batches, dialogue,
+    generation::{Generated, Generation, failure_of},
     judge::Judge,
     lane::lock,
     lessons::Lessons,
     listener::Ears,
     message::Message,
+    origin::{Origin, about_index, stored},
     provenance::about_dataset,
     questions::{changed_question, own_passages, stored_questions},
     report::ExperimentReport,
     resources::Resources,
     retrieval::Shelf,
+    round::{Asked, Round},
     signals::SignalState,
     supervisor::Supervisor,
 };
 use crate::{
     agents::AgentPlan,
     artifacts::{
-        ArtifactError, Durability, ErrorLog, ExperimentDir, Journal, Lease, Metadata,
-        QuestionsFile, State,
+        ArtifactError, Durability, ErrorLog, ExperimentDir, Journal, Lease, QuestionsFile, State,
     },
     domain::{
         Event, ExperimentSpec, Failure, FailureClass, GenerationRequest, Outcome, Passage, Phase,
@@ -56,8 +57,8 @@ pub struct ExperimentRun<'r, 'q> {
     pub signals: &'r SignalState,
     pub ears: &'r mut Ears<'q>,
     pub environment: &'r Value,
-    /// What the answers that are there were made with; `None` without any.
-    pub made_with: Option<Metadata>,
+    /// What the answers that are there were made with.
+    pub origin: Origin,
     /// Seconds that earlier attempts took, once they are known.
     pub worked_before: f64,
     /// The identity of the index, once it is open.
@@ -168,6 +169,7 @@ impl ExperimentRun<'_, '_> {
         state.attempt = state.attempt.saturating_add(1);
         state.error = None;
         state.failure_class = None;
+        state.needs_force = false;
         state.interrupted = false;
         // What `ragicamp metrics` has added stays.
         let mut requested = self.settings.metrics.clone();
@@ -203,10 +205,9 @@ impl ExperimentRun<'_, '_> {
         if !outstanding.is_empty() {
             self.model()?;
         }
-        self.made_with = match outstanding.len() < questions.len() {
-            true => self.dir.metadata().ok().flatten(),
-            false => None,
-        };
+        if outstanding.len() < questions.len() {
+            self.origin = Origin::of(self.dir.metadata()?);
+        }
         self.ears.hear(&Event::ExperimentStarted {
             experiment: self.spec.name.clone(),
             total: questions.len(),
@@ -411,8 +412,8 @@ impl ExperimentRun<'_, '_> {
             return Err(Stop::Interrupted);
         }
         ranked?;
-        if let (Some(then), Some(now)) = (&self.made_with, &self.index)
-            && let Some(failure) = drift::of_index(&then.index, now)
+        if let Some(now) = &self.index
+            && let Some(failure) = self.origin.refuse_index(now)
         {
             return Err(failure.into());
         }
@@ -484,7 +485,8 @@ impl ExperimentRun<'_, '_> {
             settings: self.settings,
             timeout: self.timeout,
             spent: start.elapsed(),
-            made_with: self.made_with.as_ref(),
+            origin: &mut self.origin,
+            index: about_index(self.spec, self.index.as_deref()),
             dir: &self.dir,
             lease: &mut self.lease,
             journal,
@@ -541,6 +543,7 @@ impl ExperimentRun<'_, '_> {
         self.dir.write_error_log(&log)?;
         state.error = Some(failure.first_line().to_owned());
         state.failure_class = Some(failure.class);
+        state.needs_force = self.origin.has_refused();
         self.enter(state, Phase::Failed)
     }
 
@@ -591,11 +594,7 @@ impl ExperimentRun<'_, '_> {
         model: Option<&Value>,
         counts: &Map<String, Value>,
     ) -> Result<(), ArtifactError> {
-        let mut metadata = match self.dir.metadata() {
-            Ok(Some(metadata)) if metadata.spec_hash == self.spec.hash() => metadata,
-            Ok(_) | Err(ArtifactError::Malformed { .. }) => Metadata::new(self.spec),
-            Err(error) => return Err(error),
-        };
+        let mut metadata = stored(self.spec, &self.dir)?;
         metadata.environment = self.environment.clone();
         if let Some(model) = model {
             metadata.model = model.clone();
@@ -605,13 +604,11 @@ impl ExperimentRun<'_, '_> {
         if let Some(dataset) = self.resources.known_dataset(&self.spec.dataset, questions) {
             metadata.dataset = about_dataset(&dataset);
         }
-        if let Some(identity) = &self.index {
-            metadata.index = json!({
-                "retriever": self.spec.retriever.as_ref().map(|retriever| &retriever.name),
-                "identity": identity,
-            });
+        if self.index.is_some() {
+            metadata.index = about_index(self.spec, self.index.as_deref());
         }
-        self.dir.write_metadata(&metadata)
+        // Whatever else is written here becomes durable later.
+        self.dir.write_metadata(&metadata, Durability::Ordered)
     }
 
     fn artifact_failed(&self, error: &ArtifactError) -> Verdict {

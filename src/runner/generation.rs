@@ -1,19 +1,11 @@
 use super::{
-    batches::Batches,
-    dialogue::{self, Trace},
-    drift,
-    listener::Ears,
-    message::Message,
+    batches::Batches, dialogue, listener::Ears, message::Message, origin::Origin, round::Round,
     supervisor::Supervisor,
 };
 use crate::{
-    agents::Role,
-    artifacts::{
-        ArtifactError, Durability, ExperimentDir, Journal, Lease, Metadata, StepJournal, StepRecord,
-    },
+    artifacts::{ArtifactError, Durability, ExperimentDir, Journal, Lease, StepRecord},
     domain::{
-        BatchSize, Event, ExperimentSpec, Failure, FailureClass, GenerationRequest,
-        GenerationSettings, Prediction, Question, Retrieved, RunSettings,
+        BatchSize, Event, ExperimentSpec, Failure, FailureClass, Prediction, Question, RunSettings,
     },
     execution::{
         BatchPolicy, Effect, Executor, ExecutorSettings, Input, Outcome, Record, RecordKind,
@@ -42,57 +34,6 @@ const AUTO_CEILING: usize = 256;
 /// Prompts that a worker looks at to say how large a batch may be.
 const AUTO_SAMPLE: usize = 64;
 
-/// One question, ready to be asked.
-pub struct Asked<'q> {
-    pub question: &'q Question,
-    pub request: GenerationRequest,
-    pub retrieved: Vec<Retrieved>,
-    /// What the reply is for.
-    pub role: Role,
-    /// Generations of the question before this one.
-    pub step: usize,
-    /// SHA-256 of the prompt; empty where no reply of it is kept by itself.
-    pub digest: String,
-    /// What was done for the question before; `None` where there is nothing
-    /// to tell.
-    pub trace: Option<Trace>,
-}
-
-impl<'q> Asked<'q> {
-    /// A question that one generation answers.
-    pub fn once(
-        question: &'q Question,
-        request: GenerationRequest,
-        retrieved: Vec<Retrieved>,
-    ) -> Self {
-        Self {
-            question,
-            request,
-            retrieved,
-            role: Role::Answer,
-            step: 0,
-            digest: String::new(),
-            trace: None,
-        }
-    }
-}
-
-/// Where replies go that are no answers yet.
-pub struct InnerSteps<'a> {
-    pub journal: &'a mut StepJournal,
-    pub kept: &'a mut BTreeMap<(usize, usize), StepRecord>,
-}
-
-/// Prompts that are put to the model, each batch of them together.
-pub struct Round<'a> {
-    /// By question.
-    pub asked: BTreeMap<usize, Asked<'a>>,
-    /// How replies are decoded.
-    pub decoding: GenerationSettings,
-    /// Where replies go when they are no answers yet.
-    pub inner: Option<InnerSteps<'a>>,
-}
-
 /// Everything that generating one experiment's answers needs.
 pub struct Generation<'a, 'q> {
     pub spec: &'a ExperimentSpec,
@@ -101,7 +42,9 @@ pub struct Generation<'a, 'q> {
     /// Time that the experiment has taken already.
     pub spent: Duration,
     /// What the answers that are there were made with.
-    pub made_with: Option<&'a Metadata>,
+    pub origin: &'a mut Origin,
+    /// The index that passages are from, as its record tells it.
+    pub index: Value,
     pub dir: &'a ExperimentDir,
     pub lease: &'a mut Lease,
     pub journal: &'a mut Journal,
@@ -149,8 +92,6 @@ struct Loop<'g, 'a, 'q> {
     predictions: Vec<Prediction>,
     auto: bool,
     failed_batch: Option<usize>,
-    /// The model that was loaded is not the one of the answers that are there.
-    is_another_model: bool,
     taken_over: Option<ArtifactError>,
     batches: Batches,
     tokens: (u64, u64),
@@ -172,8 +113,8 @@ impl Generation<'_, '_> {
         };
         let log = self.dir.experiment_log();
         let mut warm_worker = self.supervisor.warm_worker(self.spec, &log);
-        if let (Some(then), Some(now)) = (self.made_with, self.supervisor.description())
-            && drift::of_model(&then.model, &now).is_some()
+        if let Some(now) = self.supervisor.description()
+            && self.origin.is_of_another_model(&now)
         {
             // Loaded anew it is what its files are now.
             warm_worker = None;
@@ -227,12 +168,14 @@ impl Generation<'_, '_> {
             predictions: Vec::new(),
             auto,
             failed_batch: None,
-            is_another_model: false,
             taken_over: None,
             batches: Batches::default(),
             tokens: (0, 0),
             generation: self,
         };
+        if warm_worker.is_some() {
+            run.record_origin();
+        }
         let outcome = run.run(warm_worker.filter(|_| auto));
         let counts = run.counts();
         let mut generated = Generated {
@@ -247,10 +190,10 @@ impl Generation<'_, '_> {
             counts,
             model: None,
         };
-        let is_another_model = run.is_another_model;
         let next_epoch = run.executor.next_epoch();
         self.supervisor.next_epoch = next_epoch;
         // What stands in metadata.json is what the answers were made with.
+        let is_another_model = self.origin.has_refused();
         generated.model = self.supervisor.description().filter(|_| !is_another_model);
         if !generated.outcome.worker_reusable {
             self.supervisor.kill_worker();
@@ -307,17 +250,8 @@ impl Loop<'_, '_, '_> {
         self.clock += (now - self.looked).min(LONGEST_LOOK);
         self.looked = now;
         self.inputs.push_back(Input::Tick(self.clock));
-        match self.generation.lease.keep_alive() {
-            Err(error @ ArtifactError::LeaseLost { .. }) => {
-                // Somebody thought this run dead. What it would still write,
-                // the new owner writes: stop at once.
-                self.taken_over = Some(error);
-                self.inputs.push_back(Input::Cancel);
-            }
-            Err(error) => self.inputs.push_back(Input::Stop {
-                failure: failure_of(&error),
-            }),
-            Ok(()) => {}
+        if let Err(error) = self.generation.lease.keep_alive() {
+            self.stop(error);
         }
         if self.dirty
             && self.generation.settings.save_intermediate
@@ -337,6 +271,40 @@ impl Loop<'_, '_, '_> {
                 self.inputs.push_back(Input::Stop { failure });
             }
         }
+    }
+
+    /// Puts on record what the answers of the loaded model are made with,
+    /// before there is one.
+    fn record_origin(&mut self) {
+        let generation = &mut *self.generation;
+        let Some(model) = generation.supervisor.description() else {
+            return;
+        };
+        let recorded = generation.origin.record(
+            generation.spec,
+            generation.dir,
+            generation.lease,
+            &model,
+            &generation.index,
+        );
+        if let Err(error) = recorded {
+            self.stop(error);
+        }
+    }
+
+    fn stop(&mut self, error: ArtifactError) {
+        let input = match error {
+            ArtifactError::LeaseLost { .. } => {
+                // Somebody thought this run dead. What it would still write,
+                // the new owner writes: stop at once.
+                self.taken_over = Some(error);
+                Input::Cancel
+            }
+            error => Input::Stop {
+                failure: failure_of(&error),
+            },
+        };
+        self.inputs.push_back(input);
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -605,10 +573,7 @@ impl Loop<'_, '_, '_> {
                 generation
                     .supervisor
                     .loaded(generation.spec, &description, seconds);
-                if let Some(then) = generation.made_with
-                    && let Some(failure) = drift::of_model(&then.model, &description)
-                {
-                    self.is_another_model = true;
+                if let Some(failure) = generation.origin.refuse_model(&description) {
                     return Some(Input::LoadFailed { worker, failure });
                 }
                 generation.ears.hear(&Event::ModelLoaded {
@@ -616,6 +581,7 @@ impl Loop<'_, '_, '_> {
                     seconds,
                     warm: false,
                 });
+                self.record_origin();
                 if self.auto {
                     self.ask_batch_size(worker);
                     return None;

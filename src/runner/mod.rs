@@ -32,6 +32,7 @@ mod memory;
 mod message;
 mod metric_models;
 mod options;
+mod origin;
 mod plan;
 mod provenance;
 mod questions;
@@ -40,6 +41,7 @@ mod rescoring;
 mod resources;
 #[cfg_attr(not(feature = "index"), path = "no_retrieval.rs")]
 mod retrieval;
+mod round;
 mod schedule;
 mod scoring;
 mod signals;

@@ -240,6 +240,7 @@ pub(super) fn look(
     let grown = total.is_some_and(|total| total > state.total_questions);
     let action = match state.phase {
         Phase::Complete if redo => Action::Redo,
+        _ if force && state.needs_force => Action::Redo,
         // A state may claim what its files do not show.
         Phase::Complete if !holds_what_it_claims(&experiment, &state)? => Action::Resume,
         Phase::Complete if grown => Action::Extend,

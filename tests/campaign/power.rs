@@ -288,6 +288,8 @@ struct Tally {
     lost: usize,
     invented: usize,
     mislabelled: usize,
+    /// Experiments with answers that do not tell what these were made with.
+    unknown: usize,
     alarms: usize,
     resumed: usize,
     differ: usize,
@@ -328,6 +330,10 @@ fn look(
             tally.invented += usize::from(truth.get(idx) != Some(record));
             found.insert((name.clone(), *idx));
         }
+        let is_known = directory
+            .metadata()
+            .is_ok_and(|it| it.is_some_and(|it| !it.spec_hash.is_empty() && !it.model.is_null()));
+        tally.unknown += usize::from(!contents.best.is_empty() && !is_known);
         match directory.state() {
             Ok(Some(state)) if state.phase == Phase::Complete => {
                 let whole = contents.best.len() == truth.len()
@@ -433,6 +439,7 @@ fn after_a_power_cut_at_any_moment_the_study_opens_never_lies_and_goes_on() {
             tally.lost.to_string(),
             tally.invented.to_string(),
             tally.mislabelled.to_string(),
+            tally.unknown.to_string(),
             tally.alarms.to_string(),
             tally.resumed.to_string(),
             tally.differ.to_string(),
@@ -449,6 +456,7 @@ fn after_a_power_cut_at_any_moment_the_study_opens_never_lies_and_goes_on() {
             "acknowledged lost",
             "invented",
             "complete and not whole",
+            "of unknown origin",
             "false alarms",
             "run to the end",
             "differ from a clean run",
@@ -461,8 +469,9 @@ fn after_a_power_cut_at_any_moment_the_study_opens_never_lies_and_goes_on() {
             tally.lost,
             tally.invented,
             tally.mislabelled,
+            tally.unknown,
         );
-        assert_eq!(bad, (0, 0, 0, 0));
+        assert_eq!(bad, (0, 0, 0, 0, 0));
         assert_eq!((tally.differ, tally.alarms), (0, 0));
     }
 }

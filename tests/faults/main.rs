@@ -13,6 +13,7 @@ mod devices;
 mod disk;
 mod honesty;
 mod hosts;
+mod origins;
 mod panics;
 mod signals;
 mod stories;

@@ -268,7 +268,9 @@ fn questions_results_and_metadata_come_back_as_they_went() {
     );
 
     let metadata = Metadata::new(&spec("e"));
-    directory.write_metadata(&metadata).unwrap();
+    directory
+        .write_metadata(&metadata, Durability::Ordered)
+        .unwrap();
     assert_eq!(directory.metadata().unwrap().unwrap(), metadata);
     let identity = directory.identity().unwrap().unwrap();
     assert_eq!(identity.hash, spec("another name").hash());

@@ -33,7 +33,7 @@ impl Fixture {
             .write_questions(&QuestionsFile::new(name, "nq", asked.clone()))
             .unwrap();
         directory
-            .write_metadata(&Metadata::new(&spec(name)))
+            .write_metadata(&Metadata::new(&spec(name)), Durability::Ordered)
             .unwrap();
         let mut journal = directory.open_journal(&lease).unwrap();
         let records: Vec<Prediction> = (0..answered)

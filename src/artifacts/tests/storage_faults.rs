@@ -61,7 +61,7 @@ fn every_write_that_fails_is_the_environment_s_fault_and_leaves_nothing_half_don
         ),
         (
             "metadata::write",
-            Box::new(|| directory.write_metadata(&Metadata::new(&spec("e")))),
+            Box::new(|| directory.write_metadata(&Metadata::new(&spec("e")), Durability::Ordered)),
         ),
         (
             "predictions::write",
