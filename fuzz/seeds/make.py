@@ -237,6 +237,12 @@ TEMPLATES = {
               "{{ '{:9}'.format('a') }}{{ ns.x[::-1] }}{{ [1, [2]] | tojson }}",
     "macros": "{% macro m(x, d=2) %}{{ x }}{% if d %}{{ m(x ~ x, d - 1) }}{% endif %}{% endmacro %}{{ m('a') }}"
               "{% filter upper %}{% block b %}z{% endblock %}{% endfilter %}{% include 'chat' ignore missing %}",
+    "knot": "{% set ns = namespace(x='ab') %}{% set ns.x = (ns,) %}{{ ns ~ '' }}",
+    "namespaces": "{% set ns = namespace(x=1) %}{% for m in [1, 2, ns] %}{% set ns.x | default([loop], true) %}{% endset %}"
+                  "{% set b, ns.y = [ns.x], loop.index %}{% endfor %}{{ ns | tojson }}{{ ns == ns }}",
+    "nesting": "{% set x = 1 %}{% set x = [[[x]]] %}{% set x = {'a': x} %}{% macro m(x, d) %}{% if d %}{{ m([[x]], d - 1) }}"
+               "{% elif x %}{{ x }}{% endif %}{% endmacro %}{{ m(x, 20) }}{{ not not --1 ** 2 ~ x.a[0] }}"
+               "{% raw %}{% set y = 1 %}{% endraw %}",
 }
 
 for target, seeds in {"models": MODELS, "gguf": GGUF, "templates": TEMPLATES}.items():

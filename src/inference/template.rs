@@ -1,3 +1,7 @@
+use super::{
+    nesting,
+    tags::{self, Filters},
+};
 use minijinja::{
     Environment, Error, ErrorKind, State, Value as Given, context, filters,
     syntax::SyntaxConfig,
@@ -5,11 +9,23 @@ use minijinja::{
 };
 use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::Value;
+use std::{panic::resume_unwind, thread};
 
 /// Instructions that rendering one prompt may take. 64 bytes of text count as
 /// one, so this bounds its memory too: 64 MB of text, some ten times as much in
 /// lists.
 const FUEL: u64 = 1_000_000;
+
+/// What assigned values go through.
+const FILTERS: Filters = Filters {
+    named: "ragicamp_named",
+    held: "ragicamp_held",
+};
+
+/// Bytes of stack for the engine while it reads a template, when it recurses
+/// by operators and by branches of a condition. The worst of them that the
+/// bounds let through take a quarter of it.
+const STACK: usize = 64 << 20;
 
 /// The name of the template in its environment.
 const NAME: &str = "chat";
@@ -29,6 +45,7 @@ impl ChatTemplate {
     /// # Errors
     /// Where the template has an error.
     pub fn new(source: String, bos: String, eos: String) -> Result<Self, String> {
+        let source = tags::with_filters(&source, &FILTERS)?;
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
@@ -40,15 +57,21 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(python_method);
         environment.add_filter(JOIN, filters::join);
         environment.add_filter("join", join);
+        environment.add_filter(FILTERS.named, nesting::named);
+        environment.add_filter(FILTERS.held, nesting::held);
+        // It writes out everything, unpaid; other engines do not have it.
+        environment.remove_global("debug");
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
-        environment
-            .add_template_owned(NAME, source)
-            .map_err(|error| format!("the chat template has an error: {error}"))?;
-        Ok(Self {
-            environment,
-            bos,
-            eos,
+        with_room(move || {
+            environment
+                .add_template_owned(NAME, source)
+                .map_err(|error| format!("the chat template has an error: {error}"))?;
+            Ok(Self {
+                environment,
+                bos,
+                eos,
+            })
         })
     }
 
@@ -82,6 +105,18 @@ impl ChatTemplate {
             .and_then(|template| template.render(values))
             .map_err(|error| format!("the chat template fails: {error}"))
     }
+}
+
+/// Does work of the engine on a thread of its own, whose stack suffices.
+fn with_room<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    thread::scope(|scope| {
+        thread::Builder::new()
+            .stack_size(STACK)
+            .spawn_scoped(scope, work)
+            .map_err(|error| format!("no thread for the chat template: {error}"))?
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 /// The library's `join` under a name that no template can write.

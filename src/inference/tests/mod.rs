@@ -10,6 +10,7 @@ mod parity;
 mod precision;
 mod prefixes;
 mod settings;
+mod templates;
 mod texts;
 mod weight_cache;
 
