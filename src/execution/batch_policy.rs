@@ -144,10 +144,11 @@ mod tests {
         let mut policy = BatchPolicy::new(4, None);
         assert_eq!(policy.ran_out_of_memory(4), Some(2));
         assert_eq!(policy.learned(), Some(2));
-        while policy.size() < 4 {
+        // Two steps, each after its patience.
+        for _ in 0..3 * FIRST_PATIENCE {
             policy.succeeded(policy.size());
         }
-        assert_eq!(policy.learned(), None);
+        assert_eq!((policy.size(), policy.learned()), (4, None));
     }
 
     #[test]

@@ -82,9 +82,10 @@ impl Executor {
         // model should cost few attempts.
         let lone_in_streak = batch.size == 1 && self.streak > 0;
         if batch.last_chance || lone_in_streak {
+            // One question is all of it, and that one failed.
             let smallest = self.smallest.get_or_insert(SmallestBatch {
                 waiting: batch.remaining.len(),
-                saved: batch.answered > 0,
+                saved: false,
                 lost: Vec::new(),
             });
             for &idx in &batch.remaining {
@@ -192,8 +193,8 @@ impl Executor {
         }
         match self.worker {
             Worker::Loading { .. } => self.load_failed(worker, failure),
-            Worker::Ready if self.in_flight.is_some() => self.batch_failed(failure),
-            Worker::Ready => self.discard_worker(&failure),
+            // It has a batch: the next goes out in the step that ends the last.
+            Worker::Ready => self.batch_failed(failure),
             Worker::Absent => {}
         }
     }

@@ -7,7 +7,7 @@ use super::{BatchPolicy, Ending, RecordKind};
 use crate::domain::{Event, Failure, FailureClass, Recovery, Threshold};
 use model_worker::{Fate, Kill, ModelWorker, Trace, answer, settings};
 use proptest::prelude::*;
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 
 fn run(total: usize, batch: usize, worker: &mut ModelWorker) -> Trace {
     worker.run(
@@ -222,6 +222,21 @@ fn a_smallest_batch_of_many_of_which_nothing_is_saved_is_one_failure() {
         (0..40).collect(),
     );
     assert_eq!(trace.batches.len(), 5 * (1 + 4));
+    assert_eq!(trace.journal.len(), 40);
+}
+
+#[test]
+fn a_smallest_batch_of_which_one_question_was_answered_is_no_failure() {
+    let mut strict = settings(40);
+    strict.min_batch_size = 4;
+    strict.max_consecutive_failures = Threshold::After(NonZeroU32::MIN);
+    let trace = with_fate(|_, items| Fate::Fail {
+        after: usize::from(items.len() > 1),
+        class: FailureClass::Transient,
+    })
+    .run(strict, BatchPolicy::new(4, None), (0..40).collect());
+    assert!(matches!(ending(&trace), Ending::Exhausted { .. }));
+    assert_eq!(trace.answered(), (0..40).step_by(4).collect::<Vec<_>>());
     assert_eq!(trace.journal.len(), 40);
 }
 

@@ -1,7 +1,7 @@
 //! The executor one step at a time: what it says to each thing that happens.
 
 use super::{
-    super::{BatchPolicy, Effect, Executor, ExecutorSettings, Input, RecordKind},
+    super::{BatchPolicy, Effect, Ending, Executor, ExecutorSettings, Input, Outcome, RecordKind},
     model_worker::{answer, settings},
 };
 use crate::domain::{Event, Failure, FailureClass};
@@ -56,6 +56,14 @@ fn failed(epoch: u64, class: FailureClass) -> Input {
     Input::BatchFailed {
         epoch,
         failure: Failure::new(class, "why"),
+    }
+}
+
+/// How it ends with this input.
+fn ended(steps: &mut Steps, input: Input) -> Ending {
+    match steps.0.step(input).pop() {
+        Some(Effect::Finish(outcome)) => outcome.ending,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -172,6 +180,45 @@ fn what_another_worker_says_counts_for_nothing() {
 }
 
 #[test]
+fn a_load_that_fails_is_tried_once_more_unless_it_can_not_help() {
+    let load_failed = |worker, class| Input::LoadFailed {
+        worker,
+        failure: Failure::new(class, "why"),
+    };
+    let mut steps = Steps::of(settings(4), BatchPolicy::new(2, None));
+    steps.start();
+    assert_eq!(
+        steps.take(load_failed(9, FailureClass::Transient)),
+        [""; 0],
+        "of another worker"
+    );
+    assert_eq!(
+        steps.take(load_failed(1, FailureClass::Transient)),
+        ["say: worker 2, why", "worker 2"]
+    );
+    let failure = Failure::new(FailureClass::Transient, "why");
+    assert_eq!(
+        ended(&mut steps, load_failed(2, FailureClass::Transient)),
+        Ending::Failed(failure)
+    );
+
+    let mut steps = Steps::of(settings(4), BatchPolicy::new(2, None));
+    steps.start();
+    let failure = Failure::new(FailureClass::Environment, "why");
+    assert_eq!(
+        ended(&mut steps, load_failed(1, FailureClass::Environment)),
+        Ending::StopStudy(failure)
+    );
+
+    let mut steps = Steps::begun(settings(4), 2);
+    assert_eq!(
+        steps.take(load_failed(1, FailureClass::Permanent)),
+        [""; 0],
+        "it is loaded"
+    );
+}
+
+#[test]
 fn after_the_end_only_the_disk_is_listened_to() {
     let mut steps = Steps::begun(settings(4), 2);
     steps.done(1, [0, 1]);
@@ -186,6 +233,36 @@ fn after_the_end_only_the_disk_is_listened_to() {
         steps.take(Input::Persisted { ticket: 2 }),
         ["say: 3 and 0 of 4, 36 tokens", "finish 3 and 0, kill it"]
     );
+}
+
+#[test]
+fn the_first_ending_counts_whatever_happens_while_the_disk_is_waited_for() {
+    let limited = ExecutorSettings {
+        experiment_timeout: Some(Duration::from_secs(40)),
+        ..settings(4)
+    };
+    let failure = || Failure::new(FailureClass::Environment, "later");
+    let later = [
+        Input::Tick(Duration::from_secs(41)),
+        Input::Stop { failure: failure() },
+        Input::WorkerExited {
+            worker: 1,
+            failure: failure(),
+        },
+    ];
+    for later in later {
+        let mut steps = Steps::begun(limited.clone(), 4);
+        assert_eq!(steps.done(1, 0..4), ["append 0, 1, 2, 3", "sync 1"]);
+        assert_eq!(steps.take(later.clone()), [""; 0], "{later:?}");
+        let last = steps.0.step(Input::Persisted { ticket: 1 });
+        let finish = Effect::Finish(Outcome {
+            ending: Ending::Exhausted { last_failure: None },
+            answered: 4,
+            unanswered: 0,
+            worker_reusable: true,
+        });
+        assert_eq!(last.last(), Some(&finish), "{later:?}");
+    }
 }
 
 #[test]
@@ -298,6 +375,10 @@ fn what_goes_wrong_is_told() {
     );
     let next = steps.take(Input::BatchDone { epoch: 3 });
     assert_eq!(next, ["say: 1 go out", "batch 4: [1]"]);
+    assert_eq!(
+        steps.take(Input::Persisted { ticket: 1 }),
+        ["say: 0 and 1 of 8, 0 tokens"]
+    );
 }
 
 #[test]
