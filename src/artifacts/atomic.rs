@@ -110,7 +110,11 @@ pub(super) fn create_new(
     Ok(created)
 }
 
-fn create_exclusive(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+/// As [`create_new`], where there are no hard links.
+///
+/// # Errors
+/// When the directory can not be written.
+pub(super) fn create_exclusive(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     match File::options().write(true).create_new(true).open(path) {
         Ok(mut file) => {
             file.write_all(bytes)?;
@@ -122,7 +126,7 @@ fn create_exclusive(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     }
 }
 
-fn has_no_links(error: &io::Error) -> bool {
+pub(super) fn has_no_links(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(
         Errno::from_io_error(error),

@@ -58,7 +58,6 @@ struct Examination<'a> {
     total: usize,
     failed_questions: usize,
     last_write: Option<SystemTime>,
-    rewritable: bool,
     lies: Vec<Lie>,
 }
 
@@ -73,7 +72,6 @@ impl<'a> Examination<'a> {
             total: 0,
             failed_questions: 0,
             last_write: None,
-            rewritable: false,
             lies: Vec::new(),
         }
     }
@@ -291,7 +289,6 @@ impl<'a> Examination<'a> {
         self.last_write = fs::metadata(journal::segment_path(&path, *newest))
             .and_then(|metadata| metadata.modified())
             .ok();
-        self.rewritable = true;
         Some(contents)
     }
 
@@ -361,7 +358,7 @@ impl<'a> Examination<'a> {
     fn check_metadata(&mut self) {
         if self.listing.has("results.json")
             && let Err(error) = self.directory.results()
-            && !matches!(self.lies.last(), Some(Lie::Unreadable { file, .. }) if file == "results.json")
+            && !self.is_told("results.json")
         {
             self.note("results.json", error);
         }

@@ -343,7 +343,10 @@ pub(super) fn read_lines<T: DeserializeOwned>(
 
 /// Reads one line without its line break into `buffer` and gives its length,
 /// `None` at the end. Of a line that is too long only a part is kept.
-fn next_line(reader: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
+pub(super) fn next_line(
+    reader: &mut impl BufRead,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Option<usize>> {
     buffer.clear();
     let mut length = 0;
     loop {

@@ -119,7 +119,7 @@ pub struct Lease {
     record: LeaseRecord,
     given_back: bool,
     /// When the last sign of life was written.
-    beaten: Instant,
+    pub(super) beaten: Instant,
 }
 
 impl Lease {

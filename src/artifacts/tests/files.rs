@@ -52,6 +52,46 @@ fn of_two_creations_the_second_changes_nothing() {
 }
 
 #[test]
+fn where_there_are_no_hard_links_the_second_creation_changes_nothing_either() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("lease");
+    assert!(atomic::create_exclusive(&path, b"first").unwrap());
+    assert!(!atomic::create_exclusive(&path, b"second").unwrap());
+    assert_eq!(fs::read(&path).unwrap(), b"first");
+    // Not to be made is something else than to be there already.
+    let gone = root.path().join("gone/lease");
+    let error = atomic::create_exclusive(&gone, b"first").unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    for errno in [Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK] {
+        assert!(atomic::has_no_links(&errno.into()), "{errno}");
+    }
+    for errno in [Errno::NOSPC, Errno::NOENT, Errno::EXIST, Errno::IO] {
+        assert!(!atomic::has_no_links(&errno.into()), "{errno}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_gone_can_not_be_made_durable() {
+    let root = tempfile::tempdir().unwrap();
+    atomic::sync_directory(root.path()).unwrap();
+    let error = atomic::sync_directory(&root.path().join("gone")).unwrap_err();
+    assert!(error.to_string().starts_with("syncing "), "{error}");
+}
+
+#[test]
+fn a_file_system_that_counts_no_inodes_does_not_lack_them() {
+    let error = ArtifactError::Io {
+        action: "writing",
+        path: Path::new("/proc/state.json").to_owned(),
+        source: Errno::NOSPC.into(),
+    };
+    assert_eq!(
+        error.advice().unwrap(),
+        "Free space on the file system of /proc (0 MB are left), then resume."
+    );
+}
+
+#[test]
 fn errors_of_the_environment_say_what_to_free_and_others_do_not_stop_the_study() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("gone/experiment/state.json");
@@ -203,6 +243,40 @@ fn predictions_have_every_key_of_the_contract_and_one_record_per_idx() {
     let read = directory.predictions().unwrap().unwrap();
     assert_eq!(read.predictions[1], answer(1));
     assert_eq!(read.predictions[2], failure(3, "Error x"));
+}
+
+#[test]
+fn the_scores_of_a_metric_are_told_by_question() {
+    let (_root, directory) = directory();
+    assert_eq!(directory.scores("f1").unwrap(), []);
+    let scored = |idx: usize, metric: &str, score: f64| {
+        let mut record = answer(idx);
+        record.metrics.insert(metric.to_owned(), json!(score));
+        record
+    };
+    let best = by_idx([
+        scored(2, "f1", 0.5),
+        scored(0, "f1", 1.0),
+        scored(1, "bleu", 0.7),
+    ]);
+    directory
+        .write_predictions(&questions(3), &best, &Map::new(), Durability::Derivable)
+        .unwrap();
+    let scores = directory.scores("f1").unwrap();
+    let told: Vec<(usize, &str, f64)> = scores.iter().map(|(i, q, s)| (*i, &**q, *s)).collect();
+    assert_eq!(told, [(0, "What is 0?", 1.0), (2, "What is 2?", 0.5)]);
+    // Older files have no order and other keys, and may score an error.
+    fs::write(
+        directory.path.join("predictions.json"),
+        r#"[{"idx": 1, "query": "q1", "prediction": "one", "metrics": {"f1": 0.25}},
+            {"idx": 0, "query": "q0", "prediction": "zero", "metrics": {"f1": 0.5}},
+            {"idx": 2, "query": "q2", "prediction": "[ERROR: x]", "metrics": {"f1": 0.0}},
+            {"idx": 1, "query": "q1", "prediction": "again", "metrics": {"f1": 1.0}}]"#,
+    )
+    .unwrap();
+    let scores = directory.scores("f1").unwrap();
+    let told: Vec<(usize, &str, f64)> = scores.iter().map(|(i, q, s)| (*i, &**q, *s)).collect();
+    assert_eq!(told, [(0, "q0", 0.5), (1, "q1", 0.25)]);
 }
 
 #[test]
@@ -465,6 +539,25 @@ fn the_summary_has_one_entry_per_experiment() {
         text,
         format!("{}\n", serde_json::to_string_pretty(&value).unwrap()),
         "as every artifact is written"
+    );
+}
+
+#[test]
+fn of_two_texts_the_place_where_they_differ_is_shown() {
+    let shown = |common: usize| {
+        let text = |end: &str| json!({ "text": format!("{}{end}", "x".repeat(common)) });
+        differences(&text("old"), &text("new"))
+    };
+    let start = "x".repeat(29);
+    assert_eq!(shown(0), ["text: \"old\" -> \"new\""]);
+    assert_eq!(
+        shown(29),
+        [format!("text: \"{start}old\" -> \"{start}new\"")]
+    );
+    let start = format!("...{}", "x".repeat(10));
+    assert_eq!(
+        shown(30),
+        [format!("text: \"{start}old\" -> \"{start}new\"")]
     );
 }
 

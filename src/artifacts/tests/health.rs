@@ -196,6 +196,21 @@ fn complete_with_an_open_question_or_no_metric_is_a_lie() {
 }
 
 #[test]
+fn complete_without_a_single_question_is_a_lie_and_starts_again() {
+    let fixture = Fixture::new();
+    let directory = fixture.experiment("a", Phase::Complete, 0, 0, 0);
+    let health = examine(&directory, false).unwrap();
+    assert_eq!(
+        health.lies,
+        [Lie::CompleteUnanswered {
+            answered: 0,
+            total: 0
+        }]
+    );
+    assert_eq!(health.what_resume_does, NextStep::Start);
+}
+
+#[test]
 fn a_count_that_does_not_match_is_found_by_reading_everything() {
     let fixture = Fixture::new();
     let directory = fixture.experiment("a", Phase::Complete, 3, 3, 0);
@@ -308,6 +323,33 @@ fn a_damaged_line_of_the_journal_is_said_and_its_question_is_open() {
 }
 
 #[test]
+fn what_can_not_be_listed_is_told_and_what_is_not_there_is_nothing() {
+    let fixture = Fixture::new();
+    assert_eq!(examine(&fixture.study.experiment("absent"), false), None);
+    let file = fixture.study.experiment("file");
+    fs::write(&file.path, "no directory").unwrap();
+    let health = examine(&file, false).unwrap();
+    assert!(
+        health.lies[0]
+            .to_string()
+            .starts_with("the directory can not be read: "),
+        "{}",
+        health.lies[0]
+    );
+}
+
+#[test]
+fn results_that_can_not_be_read_are_told_once() {
+    let fixture = Fixture::new();
+    for (name, damage, quickly) in [("a", "{\"metrics\": ", 1), ("b", "{\"metrics\" }", 0)] {
+        let directory = fixture.experiment(name, Phase::Complete, 2, 2, 0);
+        fs::write(directory.path.join("results.json"), damage).unwrap();
+        assert_eq!(kinds(&directory, false), vec!["unreadable"; quickly]);
+        assert_eq!(kinds(&directory, true), ["unreadable"]);
+    }
+}
+
+#[test]
 fn work_that_nobody_does_any_more_is_told_and_is_no_failure() {
     let fixture = Fixture::new();
     let directory = fixture.experiment("a", Phase::Generating, 3, 1, 0);
@@ -361,6 +403,19 @@ fn studies_are_found_below_a_directory_and_not_what_was_set_aside() {
         [nested.path().to_owned(), fixture.study.path().to_owned()]
     );
     assert_eq!(studies(nested.path()).unwrap(), [nested.path().to_owned()]);
+    // Three levels down is as deep as it is looked.
+    let deep = StudyDir::create(outputs.join("a/b/c")).unwrap();
+    deep.write_study("name: c\n").unwrap();
+    let deeper = StudyDir::create(outputs.join("a/b/x/d")).unwrap();
+    deeper.write_study("name: d\n").unwrap();
+    assert_eq!(
+        studies(&outputs.join("a/b")).unwrap(),
+        [deep.path().to_owned(), deeper.path().to_owned()]
+    );
+    assert_eq!(
+        studies(outputs).unwrap(),
+        [deep.path(), nested.path(), fixture.study.path()]
+    );
     assert!(studies(&outputs.join("absent")).is_err());
 }
 
@@ -424,6 +479,76 @@ fn a_deep_look_compares_a_sealed_directory_with_its_checksums() {
             "questions.json is missing",
         ]
     );
+}
+
+#[test]
+fn checksums_that_were_changed_themselves_are_told() {
+    let fixture = Fixture::new();
+    let directory = fixture.experiment("a", Phase::Complete, 2, 2, 0);
+    directory.seal().unwrap();
+    let path = directory.path.join("checksums.json");
+    let sealed = fs::read_to_string(&path).unwrap();
+    let value = read_json(&path);
+    let digest = value["files"]["state.json"]["sha256"].as_str().unwrap();
+    let swapped: String = digest.chars().rev().collect();
+    for changed in [sealed.replace(digest, &swapped), format!("{sealed} ")] {
+        fs::write(&path, changed).unwrap();
+        let tampered = vec![Tampered {
+            file: "checksums.json".to_owned(),
+            why: "was changed: its own checksum does not fit".to_owned(),
+        }];
+        assert_eq!(
+            directory.check_seal().unwrap(),
+            Sealed::Yes { files: 0, tampered }
+        );
+    }
+    fs::write(&path, &sealed).unwrap();
+    assert!(matches!(
+        directory.check_seal().unwrap(),
+        Sealed::Yes { files: 6.., tampered } if tampered.is_empty()
+    ));
+    directory.unseal().unwrap();
+    assert_eq!(directory.check_seal().unwrap(), Sealed::Not);
+}
+
+#[test]
+fn a_study_s_own_files_are_sealed_without_its_experiments_and_its_report() {
+    let fixture = Fixture::new();
+    let directory = fixture.experiment("a", Phase::Complete, 1, 1, 0);
+    let study = &fixture.study;
+    fs::write(study.path().join("report.html"), "old").unwrap();
+    fs::write(study.path().join("events.jsonl"), "{}\n").unwrap();
+    study.seal().unwrap();
+    fs::write(study.path().join("report.html"), "new").unwrap();
+    fs::write(study.path().join("events.jsonl"), "{}\n{}\n").unwrap();
+    fs::write(study.path().join("notes.json"), "{}").unwrap();
+    change_state(&directory, |state| state.attempt = 9);
+    let untouched = Sealed::Yes {
+        files: 2,
+        tampered: Vec::new(),
+    };
+    assert_eq!(study.check_seal().unwrap(), untouched);
+    fs::write(study.path().join("study.yaml"), "name: other\n").unwrap();
+    let Sealed::Yes { tampered, .. } = study.check_seal().unwrap() else {
+        panic!("no checksums");
+    };
+    assert_eq!(
+        tampered[0].to_string(),
+        "study.yaml was changed: its checksum does not fit"
+    );
+}
+
+#[test]
+fn directories_beside_experiments_are_none() {
+    let fixture = Fixture::new();
+    fixture.experiment("a", Phase::Complete, 1, 1, 0);
+    fs::create_dir(fixture.study.path().join("plots")).unwrap();
+    let nested = StudyDir::create(fixture.study.path().join("nested")).unwrap();
+    nested.write_study("name: nested\n").unwrap();
+    fs::write(nested.path().join("error.log"), "of the whole study").unwrap();
+    let study = scan(fixture.study.path(), false).unwrap();
+    let names: Vec<&str> = study.experiments.iter().map(|one| &*one.name).collect();
+    assert_eq!(names, ["a"]);
 }
 
 #[test]

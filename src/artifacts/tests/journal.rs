@@ -1,7 +1,11 @@
 use super::*;
-use crate::artifacts::journal::{Journal, read, segment_path};
+use crate::artifacts::journal::{Journal, next_line, read, segment_path};
 use proptest::prelude::*;
-use std::{path::PathBuf, sync::OnceLock};
+use std::{
+    io::{self, Read},
+    path::PathBuf,
+    sync::OnceLock,
+};
 
 /// A journal's directory with one segment of these batches, and the number of
 /// bytes after each batch.
@@ -223,6 +227,53 @@ fn keys_of_other_versions_and_odd_scores_survive() {
     assert_eq!(found.extra["steps"], json!([1, {"a": null}]));
     assert_eq!(found.question, answer(4).question);
     assert_eq!(found.retrieved[0].score, 0.0);
+}
+
+#[test]
+fn one_oddity_is_enough_to_be_put_right() {
+    let mut score = answer(1);
+    score.retrieved[0].score = f64::INFINITY;
+    let mut key = answer(2);
+    key.extra.insert("query".to_owned(), json!("another name"));
+    let (directory, _, _) = written(&[vec![score, key]]);
+    let found = read(directory.path()).unwrap();
+    assert_eq!(found.damaged, []);
+    assert_eq!(found.best[&1].retrieved[0].score, 0.0);
+    assert_eq!(found.best[&2], answer(2));
+}
+
+/// A reader that a signal interrupts before each of its pieces.
+struct Interrupted<'a> {
+    pieces: Vec<&'a [u8]>,
+    calls: usize,
+}
+
+impl Read for Interrupted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.calls += 1;
+        if self.calls % 2 == 1 {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let mut piece = match self.pieces.is_empty() {
+            true => &[][..],
+            false => self.pieces.remove(0),
+        };
+        piece.read(buffer)
+    }
+}
+
+#[test]
+fn a_line_that_comes_in_pieces_between_signals_is_one_line() {
+    let mut reader = io::BufReader::new(Interrupted {
+        pieces: vec![b"fir", b"st\nsec", b"ond"],
+        calls: 0,
+    });
+    let mut line = Vec::new();
+    assert_eq!(next_line(&mut reader, &mut line).unwrap(), Some(5));
+    assert_eq!(line, b"first");
+    assert_eq!(next_line(&mut reader, &mut line).unwrap(), Some(6));
+    assert_eq!(line, b"second");
+    assert_eq!(next_line(&mut reader, &mut line).unwrap(), None);
 }
 
 #[test]

@@ -78,6 +78,15 @@ fn the_second_claim_is_told_who_has_it() {
 }
 
 #[test]
+fn a_directory_that_nobody_claimed_has_no_owner() {
+    let (_root, directory) = directory();
+    assert_eq!(directory.owner(&LeaseOptions::default()).unwrap(), None);
+    drop(claim(&directory));
+    let (record, liveness) = directory.owner(&LeaseOptions::default()).unwrap().unwrap();
+    assert_eq!((record.fence, liveness), (1, Liveness::Released));
+}
+
+#[test]
 fn a_released_lease_is_free_at_once_and_the_fence_rises() {
     let (_root, directory) = directory();
     claim(&directory).release().unwrap();
@@ -172,6 +181,27 @@ fn a_heartbeat_breaks_the_silence() {
     date(&directory, 1, Duration::from_secs(600));
     lease.beat().unwrap();
     assert_eq!(held(&directory).fence, 1);
+}
+
+#[test]
+fn a_sign_of_life_is_written_when_the_last_is_ten_seconds_ago() {
+    let (_root, directory) = directory();
+    let mut lease = claim(&directory);
+    let age = || {
+        let path = lease_path(&directory.path, 1);
+        let written = fs::metadata(path).unwrap().modified().unwrap();
+        written.elapsed().unwrap_or_default()
+    };
+    date(&directory, 1, Duration::from_secs(600));
+    lease.keep_alive().unwrap();
+    assert!(age() >= Duration::from_secs(600));
+    lease.beaten -= Duration::from_secs(10);
+    lease.keep_alive().unwrap();
+    assert!(age() < Duration::from_secs(60));
+    // That was one.
+    date(&directory, 1, Duration::from_secs(600));
+    lease.keep_alive().unwrap();
+    assert!(age() >= Duration::from_secs(600));
 }
 
 #[test]

@@ -104,6 +104,68 @@ fn answers_without_error_markers_are_settled_in_every_shape() {
     }
 }
 
+/// What other tools wrote: question, answer and gold answers of each record.
+fn loaded(text: &str) -> Result<Vec<(String, String, Vec<String>)>> {
+    let (_root, directory) = with(&[("other.json", text)]);
+    let file = PredictionsFile::load(&directory.path.join("other.json"))?;
+    let records = file.predictions.into_iter();
+    Ok(records
+        .map(|record| (record.question, record.prediction, record.expected))
+        .collect())
+}
+
+#[test]
+fn predictions_of_other_tools_are_read_with_their_names_for_gold_answers() {
+    let records = [
+        r#"{"question": "q0", "prediction": "zero", "expected": ["0", "null"]}"#,
+        r#"{"question": "q1", "prediction": "one", "golden_answers": ["1"]}"#,
+        r#"{"question": "q2", "prediction": "two", "answers": {"text": ["2"], "answer_start": [7]}}"#,
+        r#"{"question": "q3", "prediction": "three", "answers": [{"text": "3"}, "iii"]}"#,
+        r#"{"question": "q4", "prediction": "four", "expected": null, "answers": "4"}"#,
+    ];
+    let golds: [&[&str]; 5] = [&["0", "null"], &["1"], &["2"], &["3", "iii"], &["4"]];
+    let list = records.join(",");
+    for text in [
+        records.join("\n\n"),
+        format!("[{list}]"),
+        format!("{{\"predictions\": [{list}]}}"),
+        format!(
+            "{{\"predictions\": {{\"0\": {}, \"1\": {}, \"2\": {}, \"3\": {}, \"4\": {}}}}}",
+            records[0], records[1], records[2], records[3], records[4]
+        ),
+    ] {
+        let found = loaded(&text).unwrap();
+        assert_eq!(found.len(), 5, "{text}");
+        for (number, (record, golds)) in found.iter().zip(golds).enumerate() {
+            assert_eq!(record.0, format!("q{number}"), "{text}");
+            assert_eq!(record.2, golds, "{text}");
+        }
+    }
+    assert_eq!(loaded(records[1]).unwrap()[0].1, "one", "alone in its file");
+}
+
+#[test]
+fn a_file_that_holds_no_predictions_says_what_it_holds() {
+    for (text, why) in [
+        ("", "it holds no records"),
+        ("question,answer\n", "it is no JSON"),
+        ("7", "it holds a number where predictions belong"),
+        ("[]", "it holds no records"),
+        ("[1, 2]", "it holds no records"),
+        ("{}", "only an empty object"),
+        ("{\"model\": 1, \"f1\": 2}", "only model, f1"),
+        (
+            "{\"prediction\": \"a\"}\n\n{\"prediction\": \"b\"\n",
+            "line 3 is no JSON (EOF while parsing an object)",
+        ),
+    ] {
+        let error = loaded(text).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    let absent = PredictionsFile::load(Path::new("/nowhere/p.json")).unwrap_err();
+    assert!(absent.to_string().contains("there is no such file"));
+}
+
 #[test]
 fn questions_of_every_shape_are_read_once_per_id() {
     for shape in [
