@@ -378,7 +378,7 @@ fn parse_duration(text: &str) -> Option<f64> {
     if let Ok(seconds) = text.parse::<f64>() {
         return Some(seconds);
     }
-    let (mut total, mut number, mut parts) = (0.0, String::new(), 0);
+    let (mut total, mut number) = (0.0, String::new());
     let mut unit = String::new();
     let mut finish = |number: &mut String, unit: &mut String| -> Option<()> {
         let scale = match unit.as_str() {
@@ -389,7 +389,6 @@ fn parse_duration(text: &str) -> Option<f64> {
             _ => return None,
         };
         total += number.parse::<f64>().ok()? * scale;
-        parts += 1;
         number.clear();
         unit.clear();
         Some(())
@@ -405,7 +404,7 @@ fn parse_duration(text: &str) -> Option<f64> {
         }
     }
     finish(&mut number, &mut unit)?;
-    (parts > 0).then_some(total)
+    Some(total)
 }
 
 /// The fields of a mapping.

@@ -210,6 +210,38 @@ fn retriever_names_say_corpus_embedding_strategy_and_size() {
 }
 
 #[test]
+fn small_chunks_share_less_and_what_is_not_cut_has_no_size() {
+    let cut = |retriever: &str| {
+        let study = study(&format!(
+            "name: s\ndatasets: [nq]\nrag: {{models: ['hf:a/b'], retrievers: [{retriever}]}}\n"
+        ));
+        let retriever = study.experiments[0].retriever.clone().unwrap();
+        (retriever.chunk_size, retriever.chunk_overlap)
+    };
+    assert_eq!(cut("simple_bm25_fixed_30"), (30, 29));
+    assert_eq!(cut("simple_bm25_none_512"), (0, 0));
+    let described = |keys: &str| cut(&format!("{{type: bm25, corpus: c.jsonl, {keys}}}"));
+    assert_eq!(described("chunking: fixed, chunk_size: 30"), (30, 29));
+    assert_eq!(described("chunking: fixed, chunk_size: 51"), (51, 50));
+    assert_eq!(described("chunking: fixed"), (512, 50));
+    assert_eq!(
+        described("chunking: fixed, chunk_size: 30, overlap: 0"),
+        (30, 0)
+    );
+}
+
+#[test]
+fn retrievers_are_named_without_being_described() {
+    let names = names(
+        "name: s
+datasets: [nq]
+rag: {models: ['hf:a/b'], retriever_names: [simple_e5_fixed_256], quantization: [none]}
+",
+    );
+    assert_eq!(names, ["rag_hf_a_b_simple_e5_fixed_256_k5_default_nq_none"]);
+}
+
+#[test]
 fn a_retriever_without_a_name_is_called_after_its_parts() {
     let names = names(
         "name: s
@@ -377,6 +409,40 @@ options: {skip_existing: no, save_intermediate: off}
     assert_eq!((generation.max_new_tokens, generation.seed), (7, 7));
     assert_eq!((generation.temperature, generation.top_p), (0.5, Some(0.9)));
     assert_eq!(generation.stop, ["\n"]);
+}
+
+#[test]
+fn a_key_without_a_value_is_as_if_it_were_not_there() {
+    let plain = study("name: s\ndatasets: [nq]\ndirect: {models: ['hf:a/b']}\n");
+    let empty = study(
+        "name: s
+datasets: [nq]
+direct: {models: ['hf:a/b'], prompts: ~, quantization: null}
+num_questions:
+metrics: ~
+batch_timeout: ~
+generation: ~
+",
+    );
+    assert_eq!(empty.experiments, plain.experiments);
+    assert_eq!(empty.settings, plain.settings);
+}
+
+#[test]
+fn a_whole_number_may_be_written_with_a_point() {
+    let asked = |number: &str| {
+        format!(
+            "name: s\ndatasets: [nq]\ndirect: {{models: ['hf:a/b']}}\nnum_questions: {number}\n"
+        )
+    };
+    for (number, count) in [("100", 100), ("100.0", 100), ("1e2", 100), ("1_000", 1000)] {
+        let study = study(&asked(number));
+        assert_eq!(study.settings.num_questions, Some(count), "{number}");
+    }
+    for number in ["1.5", "1e15", ".inf", ".nan"] {
+        let told = problems(&asked(number));
+        assert!(told.contains("expected a whole number"), "{told}");
+    }
 }
 
 #[test]
@@ -600,4 +666,29 @@ fn ten_thousand_cells_take_no_time() {
         start.elapsed()
     );
     assert_eq!(hashes.len(), 10_200);
+}
+
+#[test]
+fn a_sample_by_agent_has_every_agent() {
+    for seed in 0..12 {
+        let study = study(&format!(
+            "name: s
+datasets: [nq]
+rag:
+  models: ['hf:a/b']
+  quantization: [none]
+  retrievers: [simple_e5_fixed_256]
+  agents: [fixed_rag, iterative_rag, self_rag]
+  top_k_values: [1, 2, 3, 4, 5]
+  sampling: {{mode: stratified, n_experiments: 3, seed: {seed}, stratify_by: [agent]}}
+"
+        ));
+        let mut agents: Vec<String> = study
+            .experiments
+            .iter()
+            .map(|spec| format!("{:?}", spec.agent))
+            .collect();
+        agents.sort();
+        assert_eq!(agents, ["FixedRag", "IterativeRag", "SelfRag"], "{seed}");
+    }
 }

@@ -90,6 +90,100 @@ llm_judge: {model: 'openai:gpt-4o-mini', judgment_type: binary}
     ");
 }
 
+/// A catalog of a program that can do less, and judge.
+struct Limited;
+
+impl Catalog for Limited {
+    fn datasets(&self) -> Vec<KnownName> {
+        TestCatalog.datasets()
+    }
+
+    fn metrics(&self) -> Vec<KnownName> {
+        vec![
+            KnownName::available("f1"),
+            KnownName::available("llm_judge"),
+        ]
+    }
+
+    fn prompts(&self) -> Vec<KnownName> {
+        TestCatalog.prompts()
+    }
+
+    fn prompt(&self, name: &str, dataset: &str) -> Option<Prompt> {
+        TestCatalog.prompt(name, dataset)
+    }
+
+    fn retriever_kinds(&self) -> Vec<KnownName> {
+        vec![
+            KnownName::available("bm25"),
+            KnownName::unavailable("dense", "it was built without"),
+        ]
+    }
+}
+
+#[test]
+fn a_kind_of_search_that_is_not_there_fails_its_own_cells_only() {
+    let source = format!(
+        "{GRID}rag:
+  models: ['hf:a/b']
+  quantization: [none]
+  retrievers:
+    - {{name: words, type: bm25, corpus: c.jsonl}}
+    - simple_e5_fixed_256
+    - {{name: both, type: hybrid, corpus: c.jsonl, embedding: e5}}
+metrics: [f1]
+"
+    );
+    let study = parse(&source, "s.yaml", &Limited).unwrap();
+    let trouble: Vec<(&str, &str)> = study
+        .unavailable
+        .iter()
+        .map(|(name, why)| (name.as_str(), why.as_str()))
+        .collect();
+    assert_eq!(
+        trouble,
+        [
+            (
+                "rag_hf_a_b_both_k5_default_nq_none",
+                "'hybrid' retrievers are not available"
+            ),
+            (
+                "rag_hf_a_b_simple_e5_fixed_256_k5_default_nq_none",
+                "the retriever type 'dense' is not available: it was built without"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_judge_that_is_no_server_or_not_there_leaves_its_metric_uncomputed() {
+    let told = |judge: &str| {
+        let source =
+            format!("{GRID}direct: {{models: ['hf:a/b']}}\nmetrics: [f1, llm_judge]\n{judge}");
+        let study = parse(&source, "s.yaml", &Limited).unwrap();
+        study.unavailable_metrics.get("llm_judge").cloned()
+    };
+    assert!(told("").unwrap().starts_with("nobody is there to judge"));
+    let local = told("llm_judge: {model: 'hf:c/d'}\n").unwrap();
+    assert!(local.starts_with("hf:c/d can not judge"), "{local}");
+    assert_eq!(told("llm_judge: {model: 'openai:judge'}\n"), None);
+}
+
+#[test]
+fn what_is_switched_off_is_checked_and_warns_of_nothing() {
+    let source = |enabled: bool| {
+        format!(
+            "{GRID}direct: {{models: ['hf:a/b']}}
+rag: {{enabled: {enabled}, models: ['vllm:a/b'], prompts: [detailed], retrievers: [simple_e5_fixed_256]}}
+"
+        )
+    };
+    assert_eq!(study(&source(false)).warnings, []);
+    assert_eq!(study(&source(true)).warnings.len(), 2);
+    let broken = source(false).replace("simple_e5_fixed_256", "nonsense");
+    assert!(problems(&broken).contains("unknown retriever 'nonsense'"));
+}
+
 #[test]
 fn the_models_of_metrics_are_named_or_the_usual_ones() {
     let usual = study("name: s\ndatasets: [nq]\ndirect: {models: ['hf:a/b']}\n").scoring;
@@ -183,6 +277,30 @@ experiments:
 }
 
 #[test]
+fn models_that_can_not_be_meant_are_told_with_what_could_be() {
+    let told = |model: &str| {
+        problems(&format!(
+            "{GRID}direct: {{models: ['{model}'], quantization: [none]}}\n"
+        ))
+    };
+    for (model, meant) in [
+        ("dir/x.gguf", "gguf:dir/x.gguf"),
+        ("org/name", "hf:org/name"),
+        ("reader", "embedded:reader"),
+        ("gpt", "openai:gpt"),
+    ] {
+        let told = told(model);
+        assert!(told.contains(&format!("did you mean '{meant}'?")), "{told}");
+    }
+    for model in ["hf:a b/c", "hf:a//b", "hf:a/b/c", "hf:a/", "hf:a/ü"] {
+        let told = told(model);
+        assert!(told.contains("is no name on the hub"), "{told}");
+    }
+    assert!(told("hf:").contains("has no name behind the colon"));
+    assert!(told("hf:a/b@").contains("has no revision behind the @"));
+}
+
+#[test]
 fn what_is_missing_is_named() {
     insta::assert_snapshot!(problems(""), @r"s.yaml:1: the file is empty; a study needs at least name, datasets and direct, rag or experiments");
     insta::assert_snapshot!(problems("- a\n- b\n"), @r"s.yaml:1: a study is a mapping of keys, and this is a list; begin with name: my_study");
@@ -244,6 +362,12 @@ fn a_grid_over_the_cap_is_refused_before_it_is_built() {
     insta::assert_snapshot!(problems(&source), @r"
     s.yaml:3: rag: with 250,000 experiments here the study has more than 100,000; shorten some lists, or split the study
     ");
+    let more = source.replace(
+        "{models",
+        "{quantization: [none, 8bit], prompts: [default, concise], models",
+    );
+    let told = problems(&more);
+    assert!(told.contains("with 1,000,000 experiments here"), "{told}");
 }
 
 #[test]
@@ -289,6 +413,29 @@ fn a_problem_under_an_alias_is_told_once() {
 }
 
 #[test]
+fn problems_are_counted_without_warnings_and_a_hundred_are_shown() {
+    let source = |count: usize| {
+        let unknown: String = (0..count).map(|i| format!("unknown{i}: 1\n")).collect();
+        format!("{GRID}sampling: {{n_experiments: 1}}\ndirect: {{models: ['hf:a/b']}}\n{unknown}")
+    };
+    let told = |count: usize| parse(&source(count), "s.yaml", &TestCatalog).unwrap_err();
+    assert_eq!(told(3).errors(), 3);
+    // The warning is one of them.
+    let shown = |count: usize| {
+        let text = told(count).to_string();
+        (
+            text.lines().count(),
+            text.lines().last().unwrap().to_owned(),
+        )
+    };
+    let (lines, last) = shown(99);
+    assert_eq!(lines, 100);
+    assert!(last.contains("unknown98"), "{last}");
+    assert_eq!(shown(100), (101, "... and 1 more".to_owned()));
+    assert_eq!(shown(120), (101, "... and 21 more".to_owned()));
+}
+
+#[test]
 fn near_words_are_found_and_far_ones_are_not() {
     for (word, want) in [
         ("8bits", Some("8bit")),
@@ -300,6 +447,9 @@ fn near_words_are_found_and_far_ones_are_not() {
         assert_eq!(nearest(word, ["none", "8bit", "4bit"]), want, "{word}");
     }
     assert_eq!(nearest(&"x".repeat(5000), ["none"]), None);
+    let long = "x".repeat(100);
+    assert_eq!(nearest(&long, [&*long]), Some(&*long));
+    assert_eq!(nearest(&"x".repeat(101), [&*long]), None);
 }
 
 #[test]

@@ -56,13 +56,53 @@ fn a_variable_that_is_not_set_is_told_with_its_key() {
         "name: s
 output_dir: $NOWHERE/out
 datasets: [{path: '${EMPTY}/q.jsonl'}]
-direct: {models: ['hf:$MODELS/m'], quantization: [none]}
+direct: {models: ['hf:$MY_MODELS/m', 'hf:./${A-B}/$'], quantization: [none]}
 "
     ), @r"
     s.yaml:2: output_dir: the environment variable NOWHERE in '$NOWHERE/out' is not set; set it, or write the path out
     s.yaml:3: datasets[0].path: the environment variable EMPTY in '${EMPTY}/q.jsonl' is not set; set it, or write the path out
-    s.yaml:4: direct.models[0]: the environment variable MODELS in '$MODELS/m' is not set; set it, or write the path out
+    s.yaml:4: direct.models[0]: the environment variable MY_MODELS in '$MY_MODELS/m' is not set; set it, or write the path out
     ");
+}
+
+/// A catalog that knows as little as one can.
+struct Bare;
+
+impl Catalog for Bare {
+    fn datasets(&self) -> Vec<KnownName> {
+        TestCatalog.datasets()
+    }
+
+    fn metrics(&self) -> Vec<KnownName> {
+        TestCatalog.metrics()
+    }
+
+    fn prompts(&self) -> Vec<KnownName> {
+        TestCatalog.prompts()
+    }
+
+    fn prompt(&self, name: &str, dataset: &str) -> Option<Prompt> {
+        TestCatalog.prompt(name, dataset)
+    }
+}
+
+#[test]
+fn a_catalog_that_says_nothing_of_variables_has_none() {
+    let source = "name: s\ndatasets: [~/q.jsonl]\ndirect: {models: ['hf:a/b']}\n";
+    let told = parse(source, "s.yaml", &Bare).unwrap_err().to_string();
+    assert!(told.contains("variable HOME in"), "{told}");
+}
+
+#[test]
+fn only_what_is_on_this_machine_has_to_be_there() {
+    let study = study(
+        "name: s
+datasets: [{path: q.jsonl}]
+direct: {models: ['hf:a/b', 'openai:./not-a-file', 'gguf:m.gguf', 'hf:./dir'], quantization: [none]}
+",
+    );
+    let paths: Vec<&str> = study.local_paths.iter().map(|one| &*one.path).collect();
+    assert_eq!(paths, ["q.jsonl", "m.gguf", "./dir"]);
 }
 
 #[test]
@@ -81,4 +121,13 @@ rag: {enabled: false, models: ['gguf:off.gguf'], retrievers: [{type: bm25, corpu
         .map(|local| local.path.as_str())
         .collect();
     assert_eq!(paths, ["./used"]);
+    let study = super::study(
+        "name: s
+datasets: [unused.csv]
+rag: {models: [], retrievers: [{name: a, type: bm25, corpus: ./a}, {name: b, type: bm25, corpus: ./b}]}
+experiments: [{name: x, model: 'gguf:m.gguf', dataset: used.csv, retriever: b}]
+",
+    );
+    let paths: Vec<&str> = study.local_paths.iter().map(|one| &*one.path).collect();
+    assert_eq!(paths, ["./b", "m.gguf", "used.csv"]);
 }
