@@ -177,12 +177,10 @@ fn carrier(text: &[u8]) -> Option<Carrier> {
 fn bracket(text: &[u8]) -> Option<Carrier> {
     let end = memchr(b']', &text[..text.len().min(24)])?;
     let inner = &text[1..end];
-    let rank = inner
-        .strip_prefix(b"rank")
-        .or_else(|| inner.strip_prefix(b"default"))
-        .or_else(|| inner.strip_prefix(b"Rank "))
-        .or_else(|| inner.strip_prefix(b"rank "))
-        .and_then(number);
+    let rank = [&b"rank"[..], b"default", b"Rank ", b"rank "]
+        .iter()
+        .filter_map(|word| inner.strip_prefix(*word))
+        .find_map(number);
     let mut len = end + 1;
     if let Some(rank) = rank {
         if text.get(len) == Some(&b':') {

@@ -213,6 +213,67 @@ fn codes_that_say_what_went_wrong_stay_apart() {
 }
 
 #[test]
+fn each_kind_of_difference_has_its_word() {
+    for (message, masked) in [
+        ("3 of 4,096 files", "<n> of <n> files"),
+        ("took 1.5 s", "took <duration>"),
+        ("took 12ms", "took <duration>"),
+        ("took 3 minutes", "took <duration>"),
+        ("took 3 steps", "took <n> steps"),
+        ("12 GiB and 7.5MB", "<size> and <size>"),
+        ("lr 1e-05 or 3E+4", "lr <n> or <n>"),
+        ("lr 1e5", "lr 1e5"),
+        ("version 2.6.0, then", "version <n>, then"),
+        ("shape 4x768x2 or 4x", "shape <n> or 4x"),
+        ("at 0x7fff, not 0x or 0X1F", "at <hex>, not 0x or <hex>"),
+        ("id 1a2b3c4 and face123", "id <hex> and <hex>"),
+        ("id deadbeef and 1a2b3c", "id deadbeef and 1a2b3c"),
+        ("id 1a2b3c4_x", "id <id>"),
+        ("id 9zyxwvu and 9zyxwv", "id <id> and 9zyxwv"),
+        ("at 10.0.0.1:8080 or 10.0.0.1", "at <ip> or <ip>"),
+        ("at 10.0.0.1: no", "at <ip>: no"),
+        ("at 1000.0.0.1", "at <n>"),
+        ("on 2025-12-10 at 03:58:22", "on <time> at <time>"),
+        ("on 2025-12-10", "on <time>"),
+        ("on 2025-12-1", "on <n>-<n>-<n>"),
+        ("see https://a.b/c?d=1, then", "see <url>, then"),
+        ("see abcdefghijklm://x", "see abcdefghijklm:<path>"),
+        ("in /a/b/c.txt: no", "in <path>: no"),
+        ("in ~/x and ./y and ../z", "in <path> and <path> and <path>"),
+        ("in /tmp or /a.b", "in /tmp or <path>"),
+        ("and/or", "and/or"),
+        ("in C:\\a\\b and D:/x", "in <path> and D:/x"),
+        ("to a.b+c@d.org now", "to <email> now"),
+        ("to a@b now", "to a@b now"),
+        ("GPU 0000:3b:00.0 and 0000:3b:00", "GPU <n> and <n>"),
+        ("GPU 000:3b:00.0", "GPU <n>:3b:<n>"),
+        (
+            "of 87cf143e-2a40-47ff-8b7b-fb171d2e7d1f now",
+            "of <uuid> now",
+        ),
+        ("Root=1-661471eb;x", "<id>x"),
+        ("Root=1-66", "Root=<n>-<n>"),
+        ("rank3 layer_12 gpu7x", "rank<n> layer_<n> gpu7x"),
+        ("llama3 llama_7", "llama3 llama_7"),
+        ("torch_310_36", "torch_<n>_<n>"),
+        ("exit code 3 of 4", "exit code 3 of <n>"),
+        ("Errno 28", "Errno 28"),
+        ("HTTP 503", "HTTP 503"),
+        ("a \t\n b", "a b"),
+        ("GPU \u{1} x", "GPU <n> x"),
+        ("naïve 3 ü", "naïve <n> ü"),
+        ("x3 3x", "x3 3x"),
+        ("tasks (pid(s) 1, 2, 3)", "tasks (pid(s) <n>)"),
+    ] {
+        assert_eq!(normalize(message), masked, "{message}");
+    }
+    // A key needs the start only, and no character is cut.
+    let long = normalize(&"ü".repeat(500));
+    assert_eq!(long, "ü".repeat(300));
+    assert_eq!(normalize(&format!("x{}", "ü".repeat(500))).len(), 599);
+}
+
+#[test]
 fn the_phase_and_the_message_can_be_read_in_the_key() {
     let key = dedupe_key(
         Some("Main"),

@@ -273,6 +273,205 @@ fn carriers_are_taken_off_and_name_the_stream() {
     }
 }
 
+/// How long a time at the start of `text` is, and its moment.
+fn stamp(text: &str) -> Option<(usize, Option<String>)> {
+    let found = timestamp::parse(text.as_bytes())?;
+    Some((found.len, found.moment.map(|moment| moment.to_string())))
+}
+
+#[test]
+fn times_are_read_as_loggers_write_them() {
+    let rows = [
+        ("2025-12-10 03:58:22 x", 19, "2025-12-10T03:58:22Z"),
+        ("2025/12/10T03:58:22", 19, "2025-12-10T03:58:22Z"),
+        ("2025-12-10_03:58:22", 19, "2025-12-10T03:58:22Z"),
+        ("2025-12-10t23:59:60", 19, "2025-12-10T23:59:59Z"),
+        ("2025-12-10 03:58:22,7 x", 21, "2025-12-10T03:58:22.7Z"),
+        ("2025-12-10 03:58:22. x", 19, "2025-12-10T03:58:22Z"),
+        (
+            "2025-12-10 03:58:22.123456789",
+            29,
+            "2025-12-10T03:58:22.123456789Z",
+        ),
+        (
+            "2025-12-10 03:58:22.1234567891234",
+            33,
+            "2025-12-10T03:58:22.123456789Z",
+        ),
+        ("2025-12-10T03:58:22Z x", 20, "2025-12-10T03:58:22Z"),
+        ("2025-12-10 03:58:22 UTC x", 23, "2025-12-10T03:58:22Z"),
+        ("2025-12-10 03:58:22 GMT", 23, "2025-12-10T03:58:22Z"),
+        ("2025-12-10 03:58:22UTC", 22, "2025-12-10T03:58:22Z"),
+        ("2025-12-10 03:58:22+0130", 24, "2025-12-10T02:28:22Z"),
+        ("2025-12-10 03:58:22 -01:30", 26, "2025-12-10T05:28:22Z"),
+        ("2025-12-10 03:58:22+14:00", 25, "2025-12-09T13:58:22Z"),
+        ("2025-12-10 03:58:22+15:00", 19, "2025-12-10T03:58:22Z"),
+        ("2025-12-10 03:58:22+01:60", 19, "2025-12-10T03:58:22Z"),
+        ("2025-12-10 03:58:22 - x", 19, "2025-12-10T03:58:22Z"),
+        ("20251210 03:58:22.5 x", 19, "2025-12-10T03:58:22.5Z"),
+        ("Mon Nov 23 15:06:12 2026", 24, "2026-11-23T15:06:12Z"),
+        ("Nov  3 15:06:12 2026 x", 20, "2026-11-03T15:06:12Z"),
+        ("Jan 3 15:06:12 1970", 19, "1970-01-03T15:06:12Z"),
+        ("Dec 31 15:06:12.25 2199", 23, "2199-12-31T15:06:12.25Z"),
+    ];
+    for (text, len, moment) in rows {
+        assert_eq!(stamp(text), Some((len, Some(moment.to_owned()))), "{text}");
+    }
+    for (text, len) in [
+        ("11-19 19:03:25 x", 14),
+        ("11/19 19:03:25.5", 16),
+        ("19:03:25,123 x", 12),
+        ("Nov 23 15:06:12 host", 15),
+        ("Nov 23 15:06:12 1969", 15),
+        ("Nov 23 15:06:12 2200", 15),
+        ("Tue Nov  3 15:06:12", 19),
+        ("2025-13-10 03:58:22", 19),
+    ] {
+        assert_eq!(stamp(text), Some((len, None)), "{text}");
+    }
+    for text in [
+        "2025-12/10 03:58:22",
+        "2025.12.10 03:58:22",
+        "2025-12-10 03.58.22",
+        "2025-12-10 03:58.22",
+        "2025-12-10|03:58:22",
+        "2025-12-10 24:00:00",
+        "2025-12-10 03:60:00",
+        "2025-12-10 03:58:61",
+        "20251210T03:58:22",
+        "11-19_19:03:25",
+        "11.19 19:03:25",
+        "1x:03:25",
+        "Nov-23 15:06:12",
+        "Nov 23-15:06:12",
+        "Nov x3 15:06:12",
+        "Mon-Nov 23 15:06:12",
+        "Foo 23 15:06:12",
+        "nov 23 15:06:12",
+    ] {
+        assert_eq!(stamp(text), None, "{text}");
+    }
+}
+
+#[test]
+fn seconds_since_1970_are_told_from_their_thousandths_by_size() {
+    for value in [
+        1_765_339_103.5,
+        1_765_339_103_500.0,
+        1_765_339_103_500_000.0,
+        1_765_339_103_500_000_000.0,
+    ] {
+        assert_eq!(
+            timestamp::from_epoch(value).unwrap().to_string(),
+            "2025-12-10T03:58:23.5Z",
+            "{value}"
+        );
+    }
+    assert!(timestamp::from_epoch(1e8).is_some());
+    for value in [0.0, 1.5, 9.9e7, -1_765_339_103.0, 1e22, f64::NAN] {
+        assert_eq!(timestamp::from_epoch(value), None, "{value}");
+    }
+}
+
+#[test]
+fn a_carrier_goes_and_what_only_looks_like_one_stays() {
+    /// Text, rank and count.
+    fn told(text: &str) -> (String, Option<u32>, u64) {
+        let clean = line::clean(text.as_bytes());
+        (
+            String::from_utf8_lossy(&clean.text).into_owned(),
+            clean.rank,
+            clean.count,
+        )
+    }
+    let gone = [
+        ("[rank12]: x", "x", Some(12)),
+        ("[rank12]:x", "x", Some(12)),
+        ("[rank12] x", "x", Some(12)),
+        ("[Rank 7] x", "x", Some(7)),
+        ("[rank 7]x", "x", Some(7)),
+        ("[1,5]<stdout>: x", "x", Some(5)),
+        ("[1,5]<stderr>:x", "x", Some(5)),
+        ("[3]: x", "x", Some(3)),
+        ("[3]:x", "x", Some(3)),
+        ("[99999]: x", "x", Some(99_999)),
+        ("(f pid=12, ip=10.0.0.1) x", "x", None),
+        ("(autoscaler +3s) x", "x", None),
+        ("(gcs_server)x", "x", None),
+        (" 4: x", "x", Some(4)),
+        ("12345: x", "x", Some(12_345)),
+        ("node-12: x", "x", None),
+        ("web_1 | x", "x", None),
+        ("web   | x", "x", None),
+        ("a.b-3 | x", "x", None),
+    ];
+    for (text, rest, rank) in gone {
+        assert_eq!(told(text), (rest.to_owned(), rank, 1), "{text}");
+    }
+    for text in [
+        "[100000]: x",
+        "[3]: ",
+        "[3] x",
+        "[1,5] x",
+        "[1,x]<stdout>: x",
+        "[123456789]: x",
+        "(f pid=x) x",
+        "(f gid=1) x",
+        "  4: x",
+        "123456: x",
+        "4:x",
+        "4: ",
+        "node-12:x",
+        "node-12: ",
+        "Node-12: x",
+        "node: x",
+        "web1 | x",
+        "web | x",
+        "Web   | x",
+        "we b-3 | x",
+    ] {
+        assert_eq!(told(text), (text.to_owned(), None, 1), "{text}");
+    }
+    // What stands behind each other names one writer, and only equal ones are it.
+    let stream = |text: &str| line::clean(text.as_bytes()).stream;
+    assert_eq!(stream("[rank1]: x"), stream("[rank1]:y"));
+    assert_ne!(stream("[rank1]: x"), stream("[rank2]: x"));
+    assert_ne!(stream("[rank1]: x"), stream("[rank1]: [rank1]: x"));
+    assert_eq!(told("[rank1]: [rank2]: x"), ("x".to_owned(), Some(1), 1));
+}
+
+#[test]
+fn colours_go_and_so_does_the_count_of_equal_lines() {
+    let told = |text: &str| {
+        let clean = line::clean(text.as_bytes());
+        (
+            String::from_utf8_lossy(&clean.text).into_owned(),
+            clean.count,
+        )
+    };
+    for (text, rest, count) in [
+        ("\x1b[1;31mred\x1b[0m", "red", 1),
+        ("\x1b]0;title\x07text", "text", 1),
+        ("\x1b]no end", "no end", 1),
+        ("\x1b[99", "99", 1),
+        ("\x1b(Btext", "Btext", 1),
+        ("end\x1b", "end", 1),
+        ("[1;36mx[0m [12] [m", "x [12] [m", 1),
+        ("x [36m y", "x [36m y", 1),
+        ("x [repeated 7x across cluster]", "x", 7),
+        ("x [repeated 0x across cluster]", "x", 1),
+        ("x [repeated 12x across cluster] (Ray hides them)", "x", 12),
+        (
+            "x repeated 7x across cluster]",
+            "x repeated 7x across cluster]",
+            1,
+        ),
+        ("\x1b[36mx\x1b[0m y [repeated 3x across cluster]", "x y", 3),
+    ] {
+        assert_eq!(told(text), (rest.to_owned(), count), "{text:?}");
+    }
+}
+
 #[test]
 fn a_time_without_its_year_is_not_invented() {
     assert_eq!(timestamp::parse(b"11-19 19:03:25").unwrap().moment, None);
