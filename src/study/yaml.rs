@@ -126,7 +126,6 @@ pub(super) fn read(source: &str, report: &Report<'_>) -> Option<Rc<Node>> {
         open: Vec::new(),
         anchors: HashMap::new(),
         root: None,
-        documents: 0,
         merged: 0,
     };
     let mut parser = Parser::new_from_str(source);
@@ -150,7 +149,7 @@ pub(super) fn read(source: &str, report: &Report<'_>) -> Option<Rc<Node>> {
             }
         }
     }
-    if builder.root.is_none() && builder.documents <= 1 {
+    if builder.root.is_none() {
         report.error(
             start,
             "",
@@ -170,7 +169,6 @@ struct Builder<'r, 'f> {
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
     root: Option<Rc<Node>>,
-    documents: usize,
     /// Entries copied by merge keys so far.
     merged: usize,
 }
@@ -178,17 +176,11 @@ struct Builder<'r, 'f> {
 impl Builder<'_, '_> {
     fn take(&mut self, event: Event<'_>, place: Place) -> Result<(), Stopped> {
         match event {
-            Event::DocumentStart(_) => {
-                self.documents += 1;
-                if self.documents > 1 && self.root.is_some() {
-                    return Err(self.stop(
-                        place,
-                        "a second document begins here, and a file holds one study",
-                        "put it into a file of its own",
-                    ));
-                }
-                Ok(())
-            }
+            Event::DocumentStart(_) if self.root.is_some() => Err(self.stop(
+                place,
+                "a second document begins here, and a file holds one study",
+                "put it into a file of its own",
+            )),
             Event::SequenceStart(anchor, tag) => {
                 self.check_tag(tag.as_deref(), place, &["seq"]);
                 self.begin(place, anchor, OpenKind::List(Vec::new()))
@@ -442,11 +434,8 @@ fn float(text: &str) -> Option<f64> {
         ".inf" | ".Inf" | ".INF" if text.starts_with('-') => Some(f64::NEG_INFINITY),
         ".inf" | ".Inf" | ".INF" => Some(f64::INFINITY),
         ".nan" | ".NaN" | ".NAN" => Some(f64::NAN),
-        _ if unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-            && text.bytes().any(|byte| byte.is_ascii_digit()) =>
-        {
-            text.parse().ok()
-        }
+        // Else `inf` and `nan` would be numbers.
+        _ if unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') => text.parse().ok(),
         _ => None,
     }
 }

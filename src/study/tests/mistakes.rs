@@ -119,6 +119,57 @@ impl Catalog for Limited {
             KnownName::unavailable("dense", "it was built without"),
         ]
     }
+
+    fn agents(&self) -> Vec<KnownName> {
+        vec![
+            KnownName::available("direct_llm"),
+            KnownName::available("fixed_rag"),
+            KnownName::unavailable("self_rag", "it was built without"),
+        ]
+    }
+
+    fn rerankers(&self) -> Vec<KnownName> {
+        vec![KnownName::unavailable("bge", "it was built without")]
+    }
+}
+
+#[test]
+fn agents_and_rerankers_that_are_not_there_fail_their_own_cells_only() {
+    let source = format!(
+        "{GRID}models: ['hf:a/b']
+rag: {{models: [], corpus: c.jsonl, retrievers: [{{name: r, type: bm25}}]}}
+experiments:
+  - {{name: a, agent: direct}}
+  - {{name: b, retriever: r, agent: fixed_rag}}
+  - {{name: c, retriever: r, agent: self_rag}}
+  - {{name: d, retriever: r, agent: iterative_rag}}
+  - {{name: e, retriever: r, reranker: bge}}
+  - {{name: f, retriever: r, reranker: org/cross}}
+  - {{name: g, retriever: r, reranker: none}}
+metrics: [f1]
+"
+    );
+    let limited = parse(&source, "s.yaml", &Limited).unwrap().unavailable;
+    let trouble: Vec<(&str, &str)> = limited
+        .iter()
+        .map(|(name, why)| (name.as_str(), why.as_str()))
+        .collect();
+    assert_eq!(
+        trouble,
+        [
+            (
+                "c",
+                "the agent 'self_rag' is not available: it was built without"
+            ),
+            ("d", "the agent 'iterative_rag' is not available"),
+            (
+                "e",
+                "the reranker 'bge' is not available: it was built without"
+            ),
+            ("f", "it was built without"),
+        ]
+    );
+    assert!(study(&source).unavailable.is_empty());
 }
 
 #[test]
@@ -320,6 +371,7 @@ fn yaml_that_can_not_be_read_is_told_with_its_line() {
     insta::assert_snapshot!(problems("name: s\ndirect:\n\t- x\n"), @r"s.yaml:3: this is not valid YAML: tabs disallowed within this context (block indentation)");
     insta::assert_snapshot!(problems("name: s\nname: t\ndatasets: [nq]\ndirect: {models: ['hf:a/b']}\n"), @r"s.yaml:2: name: the key is given twice, first on line 1; keep one of them");
     insta::assert_snapshot!(problems("name: s\n---\nname: t\n"), @r"s.yaml:2: a second document begins here, and a file holds one study; put it into a file of its own");
+    assert!(problems("---\n---\nname: s\n").contains("s.yaml:2: a second document begins here"));
     insta::assert_snapshot!(problems("name: &a [*a]\n"), @r"s.yaml:1: this alias stands inside the value that it stands for; a value can not contain itself");
     insta::assert_snapshot!(problems("name: *nowhere\n"), @r"s.yaml:1: this is not valid YAML: while parsing node, found unknown anchor");
     insta::assert_snapshot!(problems("name: !!python/object:os.system x\n"), @r"
@@ -331,6 +383,55 @@ fn yaml_that_can_not_be_read_is_told_with_its_line() {
     s.yaml:2: direct.models: 'models' is missing; write for example models: [embedded:reader]
     s.yaml:2: <<: a merge key needs a mapping, or a list of mappings; write <<: *anchor
     ");
+}
+
+#[test]
+fn words_of_yaml_are_told_from_texts() {
+    let told = |name: &str| problems(&format!("name: {name}\ndirect: {{}}\n"));
+    for name in ["false", "False", "FALSE"] {
+        let told = told(name);
+        assert!(told.contains("found the boolean false"), "{told}");
+    }
+    for name in ["1.5", ".5", "-1e3", ".inf", "-.INF", ".nan", "0x1F", "0o17"] {
+        let told = told(name);
+        assert!(told.contains(&format!("found the number {name}")), "{told}");
+    }
+    // A plain ! says that it is a text, and another tag nothing.
+    for name in ["inf", "nan", "1.5.0", "! s", "!!str s", "'1.5'", "..."] {
+        let told = told(name);
+        assert!(!told.contains("number"), "{told}");
+        assert!(!told.contains("YAML tag"), "{told}");
+    }
+    for name in ["!x s", "!<x> s", "!!map s"] {
+        let told = told(name);
+        assert!(told.contains("YAML tag"), "{name}: {told}");
+    }
+}
+
+#[test]
+fn columns_count_from_one() {
+    let place = |source: &str| {
+        let problems = parse(source, "s.yaml", &TestCatalog).unwrap_err();
+        let first = &problems.diagnostics[0];
+        (first.line, first.column)
+    };
+    assert_eq!(place("nam: s\n"), (1, 1));
+    assert_eq!(place("name: *nowhere\n"), (1, 7));
+    let model = format!("{GRID}direct: {{models: ['hg:a/b']}}\n");
+    assert_eq!(place(&model), (3, 19));
+}
+
+#[test]
+fn aliases_inside_each_other_are_as_deep_as_they_are_written_out() {
+    let chain = |length: usize| {
+        let mut text = String::from("x-0: &a0 [x]\n");
+        for i in 1..length {
+            text.push_str(&format!("x-{i}: &a{i} [*a{}]\n", i - 1));
+        }
+        problems(&text)
+    };
+    assert!(!chain(60).contains("would be enormous"));
+    assert!(chain(70).contains("would be enormous"));
 }
 
 #[test]
