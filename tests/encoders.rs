@@ -362,7 +362,7 @@ fn a_worker_searches_vectors_and_survives_what_kills_it() {
         let bench = Bench::new();
         let file = vectors(&bench);
         let mut workers = bench.workers(failpoints);
-        let search = workers.vectors(&fixture("bert_mean"), &file).unwrap();
+        let search = workers.vectors(&fixture("bert_mean"), &file, 2).unwrap();
         let found = search.nearest(&queries, 2).unwrap();
         for (found, expected) in found.iter().zip(expected) {
             assert_eq!(found.len(), 2);
@@ -381,14 +381,14 @@ fn vectors_that_can_not_be_searched_elsewhere_are_asked_for_once() {
     file.rows = 5;
     let mut workers = bench.workers("");
     let model = fixture("bert_mean");
-    assert!(workers.vectors(&model, &file).is_none());
-    assert!(workers.vectors(&model, &file).is_none());
+    assert!(workers.vectors(&model, &file, 1).is_none());
+    assert!(workers.vectors(&model, &file, 1).is_none());
     let log = fs::read_to_string(bench.log()).unwrap();
     assert_eq!(log.matches("too short for 5 vectors").count(), 1, "{log}");
 
     let file = vectors(&bench);
     let mut workers = bench.workers("worker::encode=return(oom)");
-    let search = workers.vectors(&model, &file).unwrap();
+    let search = workers.vectors(&model, &file, 1).unwrap();
     assert!(search.nearest(&[vec![1.0, 0.0]], 1).is_err());
-    assert!(workers.vectors(&model, &file).is_none(), "it gave up");
+    assert!(workers.vectors(&model, &file, 1).is_none(), "it gave up");
 }

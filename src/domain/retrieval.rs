@@ -111,10 +111,15 @@ pub trait Encoders {
     /// As [`Encoders::embedder`].
     fn scorer(&mut self, model: &str) -> Result<&mut dyn PairScorer, Failure>;
 
-    /// The vectors of a model on the device that it runs on, where they are
-    /// searched faster there; `None` where they are not.
-    fn vectors(&mut self, model: &str, file: &VectorFile) -> Option<&mut dyn NearestRows> {
-        let _ = (model, file);
+    /// The vectors of a model on the device that it runs on, where so many
+    /// queries are searched for faster there; `None` where they are not.
+    fn vectors(
+        &mut self,
+        model: &str,
+        file: &VectorFile,
+        queries: usize,
+    ) -> Option<&mut dyn NearestRows> {
+        let _ = (model, file, queries);
         None
     }
 

@@ -293,12 +293,13 @@ impl Dense {
     }
 
     /// For every query the `limit` best passages. The vectors are searched
-    /// where `encoders` have them, or here.
+    /// where `encoders` have them, or here; `in_all` queries are to come.
     pub fn search(
         &self,
         queries: &[Vec<f32>],
         limit: usize,
         encoders: &mut dyn Encoders,
+        in_all: usize,
     ) -> Result<Vec<Vec<Hit>>, IndexError> {
         let wrong = queries
             .iter()
@@ -317,7 +318,7 @@ impl Dense {
         if limit == 0 {
             return Ok(vec![Vec::new(); queries.len()]);
         }
-        let found = match self.found_on_device(queries, limit + EXTRA, encoders) {
+        let found = match self.found_on_device(queries, limit + EXTRA, encoders, in_all) {
             Some(found) => found,
             None => self.candidates(queries, limit + EXTRA)?,
         };
@@ -335,11 +336,12 @@ impl Dense {
         queries: &[Vec<f32>],
         count: usize,
         encoders: &mut dyn Encoders,
+        in_all: usize,
     ) -> Option<Vec<Vec<Scored>>> {
         if self.graph.is_some() {
             return None;
         }
-        let vectors = encoders.vectors(&self.model, &self.vectors.file())?;
+        let vectors = encoders.vectors(&self.model, &self.vectors.file(), in_all)?;
         let count = count.min(self.vectors.rows());
         match vectors.nearest(queries, count) {
             Ok(found) => Some(

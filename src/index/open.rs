@@ -315,7 +315,7 @@ impl Index {
 
     /// For every query the `limit` best passages, best first, equal scores by
     /// id. `vectors` has the query's vectors where [`Self::embedding`] names a
-    /// model.
+    /// model; `in_all` queries are to come, these included.
     ///
     /// # Errors
     /// When the index can not be read.
@@ -325,18 +325,19 @@ impl Index {
         vectors: &[Vec<f32>],
         limit: usize,
         encoders: &mut dyn Encoders,
+        in_all: usize,
     ) -> Result<Vec<Vec<Hit>>, IndexError> {
         let depth = limit.max(DEPTH);
         let mut found = match &self.search {
             Search::Words(words) => words.search(queries, limit)?,
-            Search::Vectors(dense) => dense.search(vectors, depth, encoders)?,
+            Search::Vectors(dense) => dense.search(vectors, depth, encoders, in_all)?,
             Search::Both {
                 words,
                 vectors: dense,
                 fusion,
             } => {
                 let sparse = words.search(queries, depth)?;
-                let dense = dense.search(vectors, depth, encoders)?;
+                let dense = dense.search(vectors, depth, encoders, in_all)?;
                 let both = sparse.iter().zip(&dense);
                 both.map(|(sparse, dense)| fused(sparse, dense, *fusion))
                     .collect()

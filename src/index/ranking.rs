@@ -64,6 +64,7 @@ pub fn rank(
     cache: Option<&Cache>,
     tell: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Vec<Ranking>, IndexError> {
+    let in_all = queries.len();
     let search = identity(index, wanted, encoders)?;
     let mut rankings = Vec::with_capacity(queries.len());
     let batch = match wanted.reranker {
@@ -87,7 +88,7 @@ pub fn rank(
         let asked: Vec<Query<'_>> = missing.iter().map(|at| queries[*at]).collect();
         let made = match asked.is_empty() {
             true => Vec::new(),
-            false => search_and_rerank(index, &asked, wanted, encoders, cache)?,
+            false => search_and_rerank(index, &asked, wanted, encoders, cache, in_all)?,
         };
         if let Some(cache) = cache {
             let keys: Vec<&str> = missing.iter().map(|at| keys[*at]).collect();
@@ -163,6 +164,7 @@ fn search_and_rerank(
     wanted: &Wanted,
     encoders: &mut dyn Encoders,
     cache: Option<&Cache>,
+    in_all: usize,
 ) -> Result<Vec<Ranking>, IndexError> {
     let texts: Vec<&str> = queries.iter().map(|query| query.text).collect();
     let vectors = match index.embedding() {
@@ -172,7 +174,7 @@ fn search_and_rerank(
         }
         None => Vec::new(),
     };
-    let found = index.search(&texts, &vectors, wanted.limit, encoders)?;
+    let found = index.search(&texts, &vectors, wanted.limit, encoders, in_all)?;
     let mut rankings: Vec<Ranking> = found
         .into_iter()
         .map(|hits| Ranking {

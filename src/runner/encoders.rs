@@ -18,9 +18,9 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(1_800);
 /// How long a batch of texts may make no progress.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// So many numbers take the processor longer than a GPU needs to be ready:
-/// 100,000 vectors of 320.
-const MANY_NUMBERS: usize = 32_000_000;
+/// So many products take a processor of many cores longer than a GPU needs to
+/// be ready: those of 500 queries with a million vectors of 400 numbers.
+const MUCH_WORK: usize = 200_000_000_000;
 
 /// Embedding models and cross-encoders in workers of their own. Their files are
 /// fetched when they are first asked for; paths are looked for below each of
@@ -141,13 +141,19 @@ impl Encoders for StudyEncoders {
         self.workers.scorer(model)
     }
 
-    fn vectors(&mut self, model: &str, file: &VectorFile) -> Option<&mut dyn NearestRows> {
-        let is_worth_it = file.rows.saturating_mul(file.dimension) >= MANY_NUMBERS;
+    fn vectors(
+        &mut self,
+        model: &str,
+        file: &VectorFile,
+        queries: usize,
+    ) -> Option<&mut dyn NearestRows> {
+        let products = file.rows.saturating_mul(file.dimension);
+        let is_worth_it = products.saturating_mul(queries) >= MUCH_WORK;
         if !self.has_gpu || !is_worth_it {
             return None;
         }
         self.settle(embedding_model(model)).ok()?;
-        self.workers.vectors(model, file)
+        self.workers.vectors(model, file, queries)
     }
 
     fn release(&mut self) {

@@ -111,7 +111,12 @@ impl Encoders for EncoderWorkers {
             .map(|scorer| scorer as &mut dyn PairScorer)
     }
 
-    fn vectors(&mut self, model: &str, file: &VectorFile) -> Option<&mut dyn NearestRows> {
+    fn vectors(
+        &mut self,
+        model: &str,
+        file: &VectorFile,
+        _queries: usize,
+    ) -> Option<&mut dyn NearestRows> {
         if !self.searchers.contains_key(file) {
             let searcher = SearchingWorker::start(&self.settings, model, file)
                 .inspect_err(|failure| {

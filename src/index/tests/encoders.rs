@@ -160,8 +160,13 @@ impl Encoders for Fake {
         Ok(self)
     }
 
-    fn vectors(&mut self, model: &str, file: &VectorFile) -> Option<&mut dyn NearestRows> {
-        assert_eq!(model, "fake");
+    fn vectors(
+        &mut self,
+        model: &str,
+        file: &VectorFile,
+        queries: usize,
+    ) -> Option<&mut dyn NearestRows> {
+        assert_eq!((model, queries), ("fake", 20));
         let device = self.device.as_mut()?;
         device.load(file);
         Some(device)
