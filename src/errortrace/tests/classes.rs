@@ -62,6 +62,41 @@ fn every_word_of_a_death_is_seen_in_a_log_of_plain_lines() {
 }
 
 #[test]
+fn what_a_shell_or_a_library_prints_when_a_process_dies_is_a_death() {
+    for line in [
+        "Killed",
+        "  Killed.",
+        "Segmentation fault (core dumped)",
+        "*** Process received signal ***",
+        "Fatal Python error: Aborted",
+        "Windows fatal exception: access violation",
+        "terminate called without an active exception",
+        "*** SIGABRT (@0x1) received",
+        "!!!!!!! Segfault encountered !!!!!!!",
+        "double free or corruption (out)",
+        "free(): invalid pointer",
+        "corrupted size vs. prev_size in fastbins",
+        "munmap_chunk(): invalid pointer",
+        "malloc(): memory corruption",
+        "*** stack smashing detected ***: terminated",
+        "*** Error in `python': double free",
+        "run.sh: line 12:  4242 Killed                  python train.py",
+        "run.sh: line 12: 4242 Killed",
+    ] {
+        assert!(native::is_death(line), "{line}");
+    }
+    for line in [
+        "Killed it",
+        "run.sh: 4242 Killed python",
+        "run.sh: line 12: command not found",
+        "an error in free(): invalid",
+        "",
+    ] {
+        assert!(!native::is_death(line), "{line}");
+    }
+}
+
+#[test]
 fn words_of_a_failure_in_names_and_settings_are_no_failure() {
     for line in [
         "tests/test_errors.py::test_cuda_out_of_memory PASSED",
@@ -107,6 +142,49 @@ fn statuses_of_the_hub_say_what_to_do() {
             "Error: request error: https://huggingface.co/x/y/resolve/main/config.json: status code {status}"
         );
         assert_eq!(classify::find(&line).unwrap().subtype, subtype, "{line}");
+    }
+}
+
+#[test]
+fn advice_below_an_error_says_nothing_of_it() {
+    for hint in [
+        "CUDA kernel errors might be asynchronously reported at some other API call",
+        "For debugging consider passing CUDA_LAUNCH_BLOCKING=1",
+        "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.",
+    ] {
+        let log = format!(
+            "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nFooError: it ended\n{hint}\n"
+        );
+        let analysis = read(log.as_bytes()).analysis.unwrap();
+        assert_eq!(analysis.subtype, "uncaught", "{hint}");
+    }
+}
+
+#[test]
+fn words_of_a_failure_that_somebody_quotes_are_no_failure() {
+    const WORDS: &str = "CUDA out of memory. Tried to allocate 2.00 GiB";
+    let groups = |line: String| read(format!("{line}\n").as_bytes()).groups.len();
+    assert_eq!(groups(WORDS.to_owned()), 1);
+    for before in [
+        "# ",
+        "\"",
+        "'",
+        "| ",
+        "* ",
+        "> ",
+        "  # ",
+        "Ignore ",
+        "ignoring ",
+        "If ",
+        "Note: ",
+        "UserWarning ",
+        "a.py:3: Warning: ",
+        "a.c:3: warning: ",
+    ] {
+        assert_eq!(groups(format!("{before}{WORDS}")), 0, "{before}");
+    }
+    for after in [". Decreasing batch size", ". Reducing batch size"] {
+        assert_eq!(groups(format!("{WORDS}{after}")), 0, "{after}");
     }
 }
 
@@ -190,6 +268,22 @@ fn what_differs_between_occurrences_does_not_change_the_key() {
     ];
     for (a, b) in pairs {
         assert_eq!(dedupe_key(None, a), dedupe_key(None, b), "{a:?} {b:?}");
+    }
+}
+
+#[test]
+fn who_said_it_does_not_change_the_key() {
+    let key = |before: &str| dedupe_key(None, &format!("{before}the net is down"));
+    for before in [
+        "[PG ID 0 PG GUID 0(default_pg) Rank 3] ",
+        "[Rank 3] ",
+        "[rank3]: ",
+        "[PG ID 1] [Rank 2]: ",
+    ] {
+        assert_eq!(key(before), key(""), "{before}");
+    }
+    for before in ["[Ran 3] ", "[other] "] {
+        assert_ne!(key(before), key(""), "{before}");
     }
 }
 

@@ -1,4 +1,5 @@
 use super::super::{
+    frame,
     header::{self, Level},
     json, line, logfmt, timestamp,
 };
@@ -220,10 +221,79 @@ fn what_looks_like_a_header_and_is_none_stays_text() {
         "",
         "[",
         "Info about errors",
+        "    ERROR: inside of something",
+        "[not a name] x",
+        "[error in one word",
     ] {
         let header = header::parse(text.as_bytes());
         assert_eq!((header.message, header.level), (0, None), "{text}");
     }
+}
+
+#[test]
+fn brackets_of_a_header_are_told_from_those_of_a_message() {
+    let at = Some("2025-12-10T03:58:22Z".to_owned());
+    let none = || (None, None, None, None);
+    let rows = [
+        (
+            "[2025-12-10 03:58:22] [not a name] x",
+            (at.clone(), None, None, None),
+            "[not a name] x",
+        ),
+        (
+            "[2025-12-10 03:58:22] [123] x",
+            (at.clone(), None, None, None),
+            "[123] x",
+        ),
+        (
+            "[ERROR 12:00:00 file.py:3] boom",
+            (None, Some(Level::Error), None, None),
+            "boom",
+        ),
+        (
+            " ERROR: one blank",
+            (None, Some(Level::Error), None, None),
+            "one blank",
+        ),
+        ("[ 1234.567890] Out of memory", none(), "Out of memory"),
+        (
+            "[ 1234.56789] Out of memory",
+            none(),
+            "[ 1234.56789] Out of memory",
+        ),
+        ("[x1234.567890] Out", none(), "[x1234.567890] Out"),
+    ];
+    for (text, wanted, message) in rows {
+        let (time, level, module, phase, rest) = parsed(text);
+        assert_eq!((time, level, module, phase), wanted, "{text}");
+        assert_eq!(rest, message, "{text}");
+    }
+}
+
+#[test]
+fn a_frame_names_a_place_and_nothing_else() {
+    let found = |line: &str| {
+        let frame = frame::python(line)?;
+        Some((frame.file, frame.line, frame.function))
+    };
+    let place =
+        |function: Option<&str>| Some(("x.py".to_owned(), Some(3), function.map(str::to_owned)));
+    assert_eq!(found("  File \"x.py\", line 3, in f"), place(Some("f")));
+    assert_eq!(found("> File \"x.py\", line 3 in f \n"), place(Some("f")));
+    assert_eq!(found("  File \"x.py\", line 3"), place(None));
+    for text in [
+        "  File \"x.py\", line 3 and more",
+        "  File \"x.py\", line x, in f",
+        "  File x.py, line 3, in f",
+    ] {
+        assert_eq!(found(text), None, "{text}");
+    }
+    // What there is none of is not written down.
+    let mut frame = frame::python("  File \"x.py\", line 3").unwrap();
+    let keys = |frame: &frame::Frame| serde_json::to_value(frame).unwrap();
+    assert_eq!(keys(&frame).get("repeated"), None);
+    frame.repeated = 3;
+    assert_eq!(keys(&frame)["repeated"], 3);
 }
 
 #[test]

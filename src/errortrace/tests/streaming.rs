@@ -131,6 +131,40 @@ fn an_endless_line_ends() {
 }
 
 #[test]
+fn a_json_record_of_an_error_is_one() {
+    let log = br#"{"level":"INFO","message":"started"}
+{"level":"ERROR","message":"can not write: disk full\nfree some"}
+{"level":"ERROR","message":" "}
+{"level":"ERROR","message":"ValueError: bad"}
+"#;
+    let report = read(log);
+    let told: Vec<(Option<&str>, &str, &[u64])> = report
+        .groups
+        .iter()
+        .map(|group| {
+            let kind = group.exception_type.as_deref();
+            (kind, group.message.as_str(), &*group.lines)
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (None, "can not write: disk full", &[2][..]),
+            (Some("ValueError"), "ValueError: bad", &[4][..])
+        ]
+    );
+}
+
+#[test]
+fn an_exception_without_a_message_has_none() {
+    let report =
+        read(b"Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nKeyError\n");
+    let root = report.root_cause.unwrap();
+    assert_eq!(root.exception_type.as_deref(), Some("KeyError"));
+    assert_eq!(root.message, "");
+}
+
+#[test]
 fn hidden_counts_are_added() {
     let report = read(b"(W pid=7) ValueError: step failed now [repeated 7x across cluster]\n(W pid=8) ValueError: step failed now\n");
     assert_eq!(report.groups[0].count, 8);

@@ -113,6 +113,22 @@ fn a_panic_has_its_place_and_its_backtrace() {
 }
 
 #[test]
+fn a_panic_without_a_backtrace_has_its_place() {
+    for log in [
+        "thread 'main' panicked at src/main.rs:4:5:\nno model\n",
+        "thread 'main' panicked at 'no model', src/main.rs:4:5\n",
+    ] {
+        let found = traceback(log);
+        assert_eq!(found.last().unwrap().message, "no model", "{log}");
+        assert_eq!(
+            places(&found),
+            [("src/main.rs".to_owned(), Some(4), None)],
+            "{log}"
+        );
+    }
+}
+
+#[test]
 fn causes_below_an_error_are_its_chain() {
     let report = read(b"Error: failed to load study\n\nCaused by:\n    0: model hf:a/b\n    1: No such file or directory (os error 2)\n");
     assert_eq!(report.analysis.as_ref().unwrap().subtype, "missing_file");
