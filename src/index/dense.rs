@@ -344,6 +344,15 @@ impl Dense {
         let vectors = encoders.vectors(&self.model, &self.vectors.file(), in_all)?;
         let count = count.min(self.vectors.rows());
         match vectors.nearest(queries, count) {
+            Ok(found)
+                if found.len() != queries.len() || found.iter().any(|rows| rows.len() != count) =>
+            {
+                tracing::warn!(
+                    "{} is searched on the processor: the device found too little",
+                    self.path.display()
+                );
+                None
+            }
             Ok(found) => Some(
                 found
                     .into_iter()

@@ -20,6 +20,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use tempfile::NamedTempFile;
 
@@ -28,6 +29,12 @@ const MAGIC: &[u8; 16] = b"ragicamp blocks\n";
 
 /// Where matrices begin.
 const ALIGNMENT: usize = 64;
+
+/// What the names of files that are being written begin with.
+const UNFINISHED: &str = ".unfinished-";
+
+/// Who has not written for so long was killed.
+const ABANDONED: Duration = Duration::from_secs(3_600);
 
 /// What a matrix is, beside its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +95,7 @@ impl WeightCache {
                 return None;
             }
         };
+        remove_abandoned(&directory);
         let path = directory.join(format!("{key}-{}-{order}.blocks", quantization.as_str()));
         let mut cache = Self {
             path,
@@ -175,6 +183,23 @@ impl WeightCache {
     }
 }
 
+/// Removes what killed processes left half written: it can be as large as a
+/// model.
+fn remove_abandoned(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let is_unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+        let age = entry.metadata().and_then(|it| it.modified()).ok();
+        let age = age.and_then(|written| written.elapsed().ok());
+        if is_unfinished && age.is_some_and(|age| age > ABANDONED) {
+            // Somebody else may have been faster.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -204,7 +229,10 @@ impl Spool {
             Some(to) => to,
             none => {
                 let directory = path.parent().unwrap_or(Path::new("."));
-                let mut to = BufWriter::new(NamedTempFile::new_in(directory)?);
+                let file = tempfile::Builder::new()
+                    .prefix(UNFINISHED)
+                    .tempfile_in(directory)?;
+                let mut to = BufWriter::new(file);
                 to.write_all(MAGIC)?;
                 self.at = MAGIC.len();
                 none.insert(to)

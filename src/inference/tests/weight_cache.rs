@@ -157,3 +157,31 @@ fn a_model_loads_where_nothing_can_be_kept() {
         logits(&files, Quantization::Int8, None)
     );
 }
+
+#[test]
+fn what_a_killed_process_left_half_written_goes_when_it_is_old() {
+    let place = tempfile::tempdir().unwrap();
+    let Some(files) = copied(place.path()) else {
+        eprintln!("skipped: no fixtures");
+        return;
+    };
+    let cache = place.path().join("cache");
+    let directory = cache.join("weights");
+    fs::create_dir_all(&directory).unwrap();
+    let hours_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(7_200);
+    for (name, is_old) in [
+        (".unfinished-a", true),
+        (".unfinished-b", false),
+        ("c", true),
+    ] {
+        let file = fs::File::create(directory.join(name)).unwrap();
+        if is_old {
+            file.set_modified(hours_ago).unwrap();
+        }
+    }
+    logits(&files, Quantization::Int8, Some(&cache));
+    let is_there = |name: &str| directory.join(name).exists();
+    assert!(!is_there(".unfinished-a"), "nobody writes it any more");
+    assert!(is_there(".unfinished-b") && is_there("c"));
+    assert_eq!(kept(&cache).len(), 1);
+}
