@@ -103,6 +103,17 @@ direct: {models: ['hf:a/b', 'openai:./not-a-file', 'gguf:m.gguf', 'hf:./dir'], q
     );
     let paths: Vec<&str> = study.local_paths.iter().map(|one| &*one.path).collect();
     assert_eq!(paths, ["q.jsonl", "m.gguf", "./dir"]);
+    let told = |severity| {
+        let fix = Some("put it there".to_owned());
+        let absent = "there is no such file".to_owned();
+        let told = study.local_paths[0].diagnostic(absent, fix, severity);
+        told.to_string()
+    };
+    assert_eq!(
+        told(Severity::Error),
+        "s.yaml:2: datasets[0].path: there is no such file; put it there"
+    );
+    assert!(told(Severity::Warning).contains("warning: "));
 }
 
 #[test]

@@ -142,6 +142,15 @@ fn a_search_that_was_stopped_goes_on_as_if_it_had_not_been() {
 }
 
 #[test]
+fn the_first_ten_cells_are_drawn_by_lot_and_the_others_are_not() {
+    let study = grid(30, 1);
+    let guided = searched(&study, usize::MAX, |_| false);
+    let drawn = searched(&study, usize::MAX, |_| true);
+    assert_eq!(guided[..10], drawn[..10]);
+    assert_ne!(guided[10..], drawn[10..]);
+}
+
+#[test]
 fn what_failed_is_tried_once_and_is_no_bad_score() {
     let study = grid(60, 3);
     // Every cell of r3, where the best ones are, fails.
