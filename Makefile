@@ -63,7 +63,7 @@ test-remote: ## A study through llama.cpp's server, killed in between (pip; a C+
 mutants: ## Change the code of a pure room in small ways, and see that its own tests notice; ROOM=execution SHARD=0/4
 	$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --quiet --locked cargo-mutants
 	CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=false PROPTEST_MAX_SHRINK_ITERS=0 RUST_BACKTRACE=0 \
-	$(CARGO) mutants --no-default-features --cargo-arg=--lib -f 'src/$(or $(ROOM),execution)/**' \
+	$(CARGO) mutants --no-default-features --features failpoints --cargo-arg=--lib -f 'src/$(or $(ROOM),execution)/**' \
 	--shard $(or $(SHARD),0/4) --sharding round-robin --timeout 60 -o target/mutants -- $(or $(ROOM),execution)::
 
 fuzz: ## Feed logs, studies, artifacts, models and templates that nobody wrote to their readers; EACH=600 seconds per target

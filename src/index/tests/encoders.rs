@@ -166,8 +166,8 @@ impl Encoders for Fake {
         file: &VectorFile,
         queries: usize,
     ) -> Option<&mut dyn NearestRows> {
-        assert_eq!((model, queries), ("fake", 20));
         let device = self.device.as_mut()?;
+        assert_eq!((model, queries), ("fake", 20));
         device.load(file);
         Some(device)
     }
