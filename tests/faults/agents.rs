@@ -171,7 +171,8 @@ fn kept_steps(bench: &Bench) -> usize {
     let mut lines = 0;
     for path in bench.experiments() {
         for segment in fs::read_dir(path.join("steps")).into_iter().flatten() {
-            let bytes = fs::read(segment.unwrap().path()).unwrap();
+            // A file that is being made has another name a moment later.
+            let bytes = fs::read(segment.unwrap().path()).unwrap_or_default();
             lines += String::from_utf8_lossy(&bytes).matches('\n').count();
         }
     }
