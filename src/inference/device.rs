@@ -60,9 +60,17 @@ impl Device {
             )),
             Self::Cuda(number) => opened(number).map_err(|error| {
                 // No model would fare better on it.
+                let among = std::env::var("CUDA_VISIBLE_DEVICES").map_or_else(
+                    |_| String::new(),
+                    |visible| {
+                        format!(
+                            " of CUDA_VISIBLE_DEVICES={visible} (nvidia-smi -L lists what there is)"
+                        )
+                    },
+                );
                 Failure::new(
                     FailureClass::Environment,
-                    format!("the device {self} can not be opened: {error}"),
+                    format!("the device {self}{among} can not be opened: {error}"),
                 )
             }),
             Self::Auto if cfg!(feature = "cuda") => {
