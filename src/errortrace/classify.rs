@@ -3,7 +3,7 @@
 use super::rules::{self, Role, Rule};
 use regex::bytes::{RegexSet, RegexSetBuilder};
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, fmt, sync::LazyLock};
+use std::{fmt, sync::LazyLock};
 
 /// The class of an error, as existing consumers know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -144,7 +144,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| Table {
 /// leaves open what happened, because anything may follow an exception.
 pub(super) fn find(subject: &str) -> Option<&'static Rule> {
     let table = &*TABLE;
-    let subject = without_hints(subject);
+    let subject = without_lists(subject);
     let headline = subject.lines().next().unwrap_or_default();
     if let Some(noise) = table.noise.first(headline) {
         return Some(noise);
@@ -153,7 +153,7 @@ pub(super) fn find(subject: &str) -> Option<&'static Rule> {
     if headline.len() == subject.len() || said.is_some_and(|rule| !is_vague(rule)) {
         return said;
     }
-    table.causes.first(&subject)
+    table.causes.first(subject)
 }
 
 /// Whether a row says that something failed and hardly what.
@@ -168,9 +168,9 @@ pub(super) fn find_alone(line: &str) -> Option<&'static Rule> {
     TABLE.alone.first(line)
 }
 
-/// Leaves out boilerplate that says what might have been, so that a list of
-/// causes or PyTorch's advice is not taken for the cause.
-fn without_hints(subject: &str) -> Cow<'_, str> {
+/// Leaves out a list of what might have been, so that none of it is taken for
+/// the cause.
+fn without_lists(subject: &str) -> &str {
     const LISTS: [&str; 6] = [
         "There are some potential root causes",
         "This can be caused by",
@@ -179,26 +179,9 @@ fn without_hints(subject: &str) -> Cow<'_, str> {
         "possible root causes",
         "To troubleshoot the problem",
     ];
-    const LINES: [&str; 3] = [
-        "kernel errors might be asynchronously reported",
-        "For debugging consider passing ",
-        "Compile with `TORCH_USE_",
-    ];
-    let subject = LISTS
+    LISTS
         .iter()
-        .filter_map(|hint| subject.find(hint))
+        .filter_map(|list| subject.find(list))
         .min()
-        .map_or(subject, |end| &subject[..end]);
-    let is_hint = |line: &str| LINES.iter().any(|hint| line.contains(hint));
-    // The first line is what was said, whatever it is.
-    if !subject.lines().skip(1).any(is_hint) {
-        return Cow::Borrowed(subject);
-    }
-    let kept: Vec<&str> = subject
-        .lines()
-        .enumerate()
-        .filter(|(number, line)| *number == 0 || !is_hint(line))
-        .map(|(_, line)| line)
-        .collect();
-    Cow::Owned(kept.join("\n"))
+        .map_or(subject, |end| &subject[..end])
 }

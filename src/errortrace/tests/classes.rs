@@ -157,6 +157,16 @@ fn advice_below_an_error_says_nothing_of_it() {
         );
         let analysis = read(log.as_bytes()).analysis.unwrap();
         assert_eq!(analysis.subtype, "uncaught", "{hint}");
+        // No row takes it for a cause, whatever stands before it.
+        for said in [
+            "it ended",
+            "CUDA error: unknown error",
+            "HIP error: unknown error",
+        ] {
+            let alone = classify::find(said).map(|rule| rule.pattern);
+            let advised = classify::find(&format!("{said}\n{hint}")).map(|rule| rule.pattern);
+            assert_eq!(advised, alone, "{said} {hint}");
+        }
     }
 }
 
