@@ -156,6 +156,12 @@ impl Assembler {
                         // Another record: this traceback was cut, unless its
                         // writer shares the stream with others.
                         self.close(out);
+                    } else if header.level == Some(Level::Warning) {
+                        // Of another thread: the traceback goes on after it.
+                        let mut aside = Self::default();
+                        aside.start(input, header.clone(), message, out);
+                        aside.finish(out);
+                        return true;
                     }
                     return false;
                 }

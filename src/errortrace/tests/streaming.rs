@@ -162,6 +162,11 @@ fn an_exception_without_a_message_has_none() {
     let root = report.root_cause.unwrap();
     assert_eq!(root.exception_type.as_deref(), Some("KeyError"));
     assert_eq!(root.message, "");
+    assert_eq!(report.groups[0].message, "KeyError");
+    assert_eq!(
+        report.traceback.unwrap().render(),
+        "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nKeyError\n"
+    );
 }
 
 #[test]
@@ -170,6 +175,59 @@ fn hidden_counts_are_added() {
     assert_eq!(report.groups[0].count, 8);
     let report = read(b"Dec 10 03:58:22 host app[1]: ERROR: disk is slow\nDec 10 03:58:23 host app[1]: last message repeated 4 times\n");
     assert_eq!(report.groups[0].count, 5);
+    // Of what is not kept, nothing is counted.
+    let report = read(b"ok\nlast message repeated 4 times: not found\nERROR: disk is slow\n");
+    assert_eq!(report.groups[0].count, 1);
+    // What was counted is over: the end of a long line is read as its own.
+    let log = format!(
+        "ERROR: disk is slow\nlast message repeated 4 times\nexit {} CUDA out of memory. Tried to allocate 2.00 GiB\n",
+        "a".repeat(20_000)
+    );
+    assert_eq!(read(log.as_bytes()).groups.len(), 2);
+}
+
+#[test]
+fn what_is_read_so_far_is_counted() {
+    let mut extractor = Extractor::new(Limits::default());
+    let mut told = Vec::new();
+    for piece in ["one\ntwo", " and\nERROR: x\n", "\r\nfour"] {
+        extractor.feed(piece.as_bytes());
+        told.push((extractor.lines(), extractor.bytes()));
+    }
+    assert_eq!(told, [(1, 7), (3, 21), (4, 27)]);
+    assert_eq!(extractor.finish().lines, 5);
+}
+
+#[test]
+fn of_a_long_line_only_what_stands_around_the_failure_is_told() {
+    let log = format!(
+        "{} CUDA out of memory. Tried to allocate 2.00 GiB\n",
+        "a".repeat(10_000)
+    );
+    let report = read(log.as_bytes());
+    assert!(report.groups[0].message.len() < 1000);
+    assert!(report.groups[0].message.ends_with("2.00 GiB"));
+}
+
+#[test]
+fn a_traceback_that_another_record_cuts_is_kept_and_one_beside_a_warning_goes_on() {
+    let start = "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\n";
+    let record =
+        |level: &str| format!("2025-01-01 10:00:00,000 - app - {level} - the queue is slow\n");
+    let report = read(format!("{start}{}", record("ERROR")).as_bytes());
+    assert_eq!(report.groups.len(), 2);
+    assert!(
+        report
+            .groups
+            .iter()
+            .any(|group| group.traceback().is_some())
+    );
+    let log = format!("{start}{}    g()\nValueError: bad\n", record("WARNING"));
+    let report = read(log.as_bytes());
+    assert_eq!(report.groups.len(), 2);
+    let frame = &report.traceback.as_ref().unwrap().last().unwrap().frames[0];
+    assert_eq!(frame.code.as_deref(), Some("g()"));
+    assert_eq!(report.root_cause.unwrap().message, "bad");
 }
 
 #[test]
