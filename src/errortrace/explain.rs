@@ -61,9 +61,7 @@ pub(super) fn class_of(rule: &Rule, phase: ErrorPhase, hint: ErrorPhase) -> Erro
             (ErrorPhase::Training, _) => ErrorClass::OomTraining,
             (ErrorPhase::Evaluation | ErrorPhase::Inference, _) => ErrorClass::OomEval,
             (_, ErrorPhase::Training) => ErrorClass::OomTraining,
-            (_, ErrorPhase::Evaluation | ErrorPhase::Inference) => ErrorClass::OomEval,
             // Loading for inference is the commoner case of loading.
-            (ErrorPhase::Initialization, _) => ErrorClass::OomEval,
             _ => ErrorClass::OomEval,
         },
     }

@@ -89,7 +89,8 @@ impl Incident {
         const MAX: usize = 3000;
         let mut subject = self.headline();
         for line in self.detail.iter().chain(&self.preface) {
-            if subject.len() + line.len() > MAX {
+            // The line break counts too.
+            if subject.len() + line.len() >= MAX {
                 break;
             }
             subject.push('\n');

@@ -265,16 +265,12 @@ impl Reader {
         {
             return false;
         }
-        if self.message.is_some() && (self.blanks > 0 || !self.continues(line)) {
+        // `left: 1` and `right: 2` of a failed assertion are indented.
+        if self.message.is_some() && (self.blanks > 0 || !line.starts_with([' ', '\t'])) {
             return false;
         }
         self.note(line);
         true
-    }
-
-    /// `left: 1` and `right: 2` of a failed assertion, and what is indented.
-    fn continues(&self, line: &str) -> bool {
-        line.starts_with([' ', '\t']) || self.lines.is_empty() && self.message.is_none()
     }
 
     fn cpp(&mut self, line: &str) -> bool {

@@ -1,9 +1,11 @@
 //! Tests of the room.
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
 mod cascades;
 mod classes;
 mod lines;
+mod phases;
 mod properties;
 mod real_logs;
 mod streaming;

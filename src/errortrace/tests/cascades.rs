@@ -132,6 +132,33 @@ fn a_record_does_not_swallow_the_failure_that_follows_it() {
 }
 
 #[test]
+fn only_a_loggers_record_goes_on_without_an_indentation() {
+    let logged = "2025-10-10 10:00:01,202 - server - ERROR - it failed";
+    check(&[
+        (
+            "ERROR: it failed\nthe database is locked\n",
+            "unknown",
+            "it failed",
+        ),
+        (
+            "ERROR: it failed\n  the database is locked\n",
+            "database_locked",
+            "it failed",
+        ),
+        (
+            "ERROR: it failed\n\n  the database is locked\n",
+            "database_locked",
+            "it failed",
+        ),
+        (
+            &format!("{logged}\nthe database is locked\n"),
+            "database_locked",
+            "it failed",
+        ),
+    ]);
+}
+
+#[test]
 fn a_traceback_that_a_warning_carried_is_a_failure_only_if_the_program_ends() {
     let logged = "2025-11-25 10:00:00,100 WARNING judge: attempt 1 failed\nTraceback (most recent call last):\n  File \"/w/judge.py\", line 40, in call\n    post()\nhttpx.ReadTimeout: timed out\n";
     let goes_on = "2025-11-25 10:00:10,100 INFO judge: attempt 2 is well\n";

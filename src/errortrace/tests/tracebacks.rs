@@ -132,7 +132,21 @@ fn a_panic_without_a_backtrace_has_its_place() {
 fn causes_below_an_error_are_its_chain() {
     let report = read(b"Error: failed to load study\n\nCaused by:\n    0: model hf:a/b\n    1: No such file or directory (os error 2)\n");
     assert_eq!(report.analysis.as_ref().unwrap().subtype, "missing_file");
-    assert_eq!(report.traceback.unwrap().exceptions.len(), 3);
+    let chain = report.traceback.unwrap();
+    let links: Vec<Option<Link>> = chain.exceptions.iter().map(|raised| raised.link).collect();
+    assert_eq!(links, [None, Some(Link::Cause), Some(Link::Cause)]);
+}
+
+#[test]
+fn a_panic_keeps_what_is_indented_and_leaves_the_rest() {
+    let notes = |after: &str| {
+        let log = format!("thread 'main' panicked at src/main.rs:4:5:\nassertion failed\n{after}");
+        traceback(&log).last().unwrap().notes.clone()
+    };
+    assert_eq!(notes("  left: 1\n right: 2\n"), ["  left: 1", " right: 2"]);
+    assert_eq!(notes("\tleft: 1\nright: 2\n"), ["\tleft: 1"]);
+    assert!(notes("plain\n  left: 1\n").is_empty());
+    assert!(notes("\n  left: 1\n").is_empty());
 }
 
 #[test]
