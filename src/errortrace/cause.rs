@@ -159,7 +159,7 @@ fn strongest_trace(table: &Table) -> Option<Incident> {
         .groups
         .iter()
         .filter(|group| group.is_error && !group.first.ignored && !group.first.thread)
-        .find(|group| matches!(group.first.kind, Kind::Panic | Kind::Crash | Kind::Chain))
+        .find(|group| matches!(group.first.kind, Kind::Crash | Kind::Chain))
         .map(|group| group.first.clone())
 }
 

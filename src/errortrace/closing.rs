@@ -116,9 +116,7 @@ pub(super) fn from_python(mut reader: python::Reader, meta: Meta) -> Option<Inci
 }
 
 pub(super) fn from_native(reader: native::Reader, meta: Meta) -> Incident {
-    let kind = if reader.is_panic() {
-        Kind::Panic
-    } else if reader.is_chain() {
+    let kind = if reader.is_chain() {
         Kind::Chain
     } else {
         Kind::Crash

@@ -8,9 +8,8 @@ use jiff::Timestamp;
 pub(super) enum Kind {
     /// A Python traceback.
     Traceback,
-    /// A Rust panic.
-    Panic,
-    /// A C++ exception that nobody caught, or Python's faulthandler.
+    /// A Rust panic, a C++ exception that nobody caught, or Python's
+    /// faulthandler.
     Crash,
     /// An error with a chain of causes, as anyhow prints it.
     Chain,

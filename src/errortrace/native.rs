@@ -192,11 +192,6 @@ impl Reader {
         self.shape == Shape::Anyhow
     }
 
-    /// Whether it is a panic.
-    pub(super) fn is_panic(&self) -> bool {
-        self.shape == Shape::Panic
-    }
-
     /// Reads one line; false when it does not belong here.
     pub(super) fn push(&mut self, line: &str) -> bool {
         let taken = match self.shape {

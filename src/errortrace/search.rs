@@ -34,7 +34,7 @@ pub(super) fn earlier(
     let is_echo = rule.is_some_and(|rule| rule.role == Role::Echo);
     if !is_weak(rule) {
         // It says little: a row that says much, close before it, said why.
-        let traced = matches!(shown.kind, Kind::Traceback | Kind::Crash | Kind::Panic);
+        let traced = matches!(shown.kind, Kind::Traceback | Kind::Crash);
         let doubtful = rule.is_none() || strength(rule) <= 2 && !traced;
         return doubtful
             .then(|| {

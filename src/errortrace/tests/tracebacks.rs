@@ -204,6 +204,74 @@ fn faulthandler_shows_the_thread_that_crashed_and_not_those_that_wait() {
 }
 
 #[test]
+fn what_faulthandler_prints_between_its_threads_does_not_end_it() {
+    for between in [
+        "",
+        "Python runtime state: initialized",
+        "Extension modules: numpy.core (total: 1)",
+        "  ...",
+        "  <no Python frame>",
+        "Current thread's C stack trace (most recent call first):",
+        "  Binary file \"/usr/bin/python\", at f+0x1 [0x7f]",
+    ] {
+        let found = traceback(&format!(
+            "Fatal Python error: Aborted\n{between}\nCurrent thread 0x02 (most recent call first):\n  File \"a.py\", line 4 in kernel\n"
+        ));
+        assert_eq!(places(&found).len(), 1, "{between}");
+    }
+    let found = traceback(
+        "Fatal Python error: Aborted\nplain\nCurrent thread 0x02 (most recent call first):\n  File \"a.py\", line 4 in kernel\n",
+    );
+    assert!(places(&found).is_empty());
+}
+
+#[test]
+fn the_message_of_a_native_exception_ends_where_something_else_begins() {
+    for (next, notes) in [
+        ("more of it", 1),
+        ("Aborted (core dumped)", 0),
+        ("\nplain", 0),
+        ("ValueError: of another", 0),
+        ("Traceback (most recent call last):", 0),
+    ] {
+        let report = read(
+            format!("terminate called after throwing an instance of 'std::bad'\n  what():  no model\n{next}\n")
+                .as_bytes(),
+        );
+        let crash = report
+            .groups
+            .iter()
+            .find(|group| group.message == "std::bad: no model")
+            .unwrap();
+        let last = crash.traceback().unwrap().last().unwrap();
+        assert_eq!(last.notes.len(), notes, "{next}");
+    }
+}
+
+#[test]
+fn a_few_blank_lines_do_not_end_a_crash() {
+    let native = "terminate called after throwing an instance of 'std::bad'\n  what():  no model\n";
+    let panic = "thread 'main' panicked at src/main.rs:4:5:\nno model\n";
+    for (log, after, most) in [
+        (native, "frame #0: f + 0x1 (0x7f in x.so)\n", 2),
+        (panic, "stack backtrace:\n   0: f\n", 2),
+        ("Error: no model\n\nCaused by:\n", "    0: because\n", 1),
+    ] {
+        let size = |blanks: usize| {
+            let found = traceback(&format!("{log}{}{after}", "\n".repeat(blanks)));
+            let frames: usize = found
+                .exceptions
+                .iter()
+                .map(|raised| raised.frames.len())
+                .sum();
+            found.exceptions.len() + frames
+        };
+        assert_eq!(size(most), size(0), "{log}");
+        assert_eq!(size(most + 1), size(0) - 1, "{log}");
+    }
+}
+
+#[test]
 fn an_empty_first_line_gives_its_place_to_the_first_that_says_something() {
     let found = traceback(
         "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nImportError: \nThe tokenizer needs a library that is missing.\nInstall it first.\n",
