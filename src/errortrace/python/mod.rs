@@ -23,6 +23,8 @@ const MAX_DEPTH: usize = 16;
 const MAX_RAW: usize = 32 * 1024;
 /// Lines of torchelastic's table kept.
 const MAX_TABLE: usize = 2000;
+/// Lines of a message that are passed over after those that are kept.
+const MAX_DUMP: u32 = 200;
 /// Foreign lines in a row that end a traceback.
 const MAX_FOREIGN: u32 = 15;
 
@@ -530,18 +532,14 @@ impl Reader {
         };
         if raised.notes.len() < MAX_NOTES {
             raised.notes.push(line.trim_end().to_owned());
-            Step::Taken
-        } else if raised.notes.len() < 4 * MAX_NOTES && !raised.notes.is_empty() {
-            // A long table or tensor dump goes on; it is not kept.
-            raised.notes.truncate(MAX_NOTES);
-            self.foreign += 1;
-            if self.foreign > 200 {
-                Step::Over
-            } else {
-                Step::Taken
-            }
-        } else {
+            return Step::Taken;
+        }
+        // A long table or tensor dump goes on; it is not kept.
+        self.foreign += 1;
+        if self.foreign > MAX_DUMP {
             Step::Over
+        } else {
+            Step::Taken
         }
     }
 

@@ -161,3 +161,121 @@ fn a_finished_traceback_waits_three_hundred_lines_for_the_next_of_its_chain() {
         assert_eq!(traceback.exceptions.len() == 2, chained, "{between} lines");
     }
 }
+
+#[test]
+fn a_python_traceback_keeps_both_ends_of_its_frames() {
+    let frames = numbered(250, |line| {
+        format!("  File \"a.py\", line {}, in f", line + 1)
+    });
+    let report = of(&format!("{HEADER}{frames}ValueError: deep\n"));
+    let traceback = report.traceback.unwrap();
+    let last = traceback.last().unwrap();
+    let lines: Vec<u64> = last.frames.iter().filter_map(|frame| frame.line).collect();
+    assert_eq!((lines.len(), last.frames_dropped), (200, 50));
+    assert_eq!(
+        (lines[0], lines[99], lines[100], lines[199]),
+        (1, 100, 151, 250)
+    );
+}
+
+#[test]
+fn the_text_of_a_traceback_is_kept_as_it_stood_up_to_its_bound() {
+    let log = format!("{HEADER}{FRAME}ValueError: x\n");
+    assert_eq!(of(&log).raw_traceback, Some(log));
+    let frame = format!("  File \"{}.py\", line 1, in f\n", "x".repeat(1000));
+    let log = format!("{HEADER}{}ValueError: x\n", frame.repeat(50));
+    let raw = of(&log).raw_traceback.unwrap();
+    assert!(raw.len() <= 32 * 1024 + "...\n".len(), "{}", raw.len());
+    assert!(raw.len() > 31 * 1024, "{}", raw.len());
+    assert_eq!(raw.matches("...\n").count(), 1);
+    let panic = format!(
+        "thread 'main' panicked at src/main.rs:4:5:\nno model\n{}",
+        format!("  {}\n", "x".repeat(1000)).repeat(50)
+    );
+    let raw = of(&panic).raw_traceback.unwrap();
+    assert!((32 * 1024..34 * 1024).contains(&raw.len()), "{}", raw.len());
+}
+
+#[test]
+fn a_long_dump_below_an_exception_is_passed_over() {
+    for (dumped, groups) in [(0, 1), (30, 1), (100, 1), (239, 1), (240, 2)] {
+        let dump = numbered(dumped, |row| format!("row {row}"));
+        let report = of(&format!("{HEADER}{FRAME}ValueError: x\n{dump}{OOM}\n"));
+        assert_eq!(report.groups.len(), groups, "{dumped} rows");
+        let notes = report.groups[0]
+            .traceback()
+            .unwrap()
+            .last()
+            .unwrap()
+            .notes
+            .len();
+        let said = dumped + usize::from(groups == 1);
+        assert_eq!(notes, said.min(40), "{dumped} rows");
+    }
+}
+
+#[test]
+fn foreign_lines_inside_of_a_traceback_are_borne_for_a_while() {
+    for (line, most) in [("plain", 15), ("", 2)] {
+        for (count, groups) in [(0, 1), (most, 1), (most + 1, 2)] {
+            let foreign = format!("{line}\n").repeat(count);
+            let report = of(&format!("{HEADER}{FRAME}{foreign}ValueError: end\n"));
+            assert_eq!(report.groups.len(), groups, "{count} times {line:?}");
+        }
+        // A frame shows that it still goes on.
+        let foreign = format!("{line}\n").repeat(most);
+        let report = of(&format!(
+            "{HEADER}{FRAME}{foreign}{FRAME}{foreign}ValueError: end\n"
+        ));
+        assert_eq!(report.groups.len(), 1, "{line:?}");
+    }
+    for (count, exceptions) in [(0, 2), (3, 2), (4, 1)] {
+        let traceback = of(&format!(
+            "{HEADER}{FRAME}ValueError: one\n\nDuring handling of the above exception, another exception occurred:\n\n{}{HEADER}{FRAME}KeyError: 'two'\n",
+            "plain\n".repeat(count)
+        ))
+        .traceback
+        .unwrap();
+        assert_eq!(traceback.exceptions.len(), exceptions, "{count} lines");
+    }
+}
+
+#[test]
+fn a_second_header_is_another_writer_only_near_the_first() {
+    for (frames, groups, count) in [(1, 1, 2), (2, 1, 2), (3, 2, 1)] {
+        let before = numbered(frames, |line| {
+            format!("  File \"a.py\", line {}, in f", line + 1)
+        });
+        let report = of(&format!("{HEADER}{before}{HEADER}{FRAME}ValueError: x\n"));
+        assert_eq!(report.groups.len(), groups, "{frames} frames");
+        assert_eq!(report.groups[0].count, count, "{frames} frames");
+    }
+}
+
+#[test]
+fn of_a_wide_exception_group_thirty_two_members_are_kept() {
+    let members = numbered(40, |member| {
+        let edge = if member == 0 { "  +-+" } else { "    +" };
+        format!(
+            "{edge}---------------- {} ----------------\n    | ValueError: {member}",
+            member + 1
+        )
+    });
+    let report = of(&format!(
+        "  + Exception Group Traceback (most recent call last):\n  |   File \"h.py\", line 21, in f\n  | ExceptionGroup: many (40 sub-exceptions)\n{members}    +------------------------------------\n"
+    ));
+    let traceback = report.traceback.unwrap();
+    let children = &traceback.last().unwrap().children;
+    assert_eq!(children.len(), 32);
+    assert_eq!(children[31].exceptions[0].message, "31");
+}
+
+#[test]
+fn a_long_message_is_cut_between_two_characters() {
+    for (before, len) in [("", 8192), ("x", 8191)] {
+        let report = of(&format!("ERROR: {before}{}\n", "é".repeat(5000)));
+        assert_eq!(report.groups[0].message.len(), len + "…".len());
+    }
+    let report = of(&format!("ERROR: {}\n", "x".repeat(8192)));
+    assert_eq!(report.groups[0].message.len(), 8192);
+}

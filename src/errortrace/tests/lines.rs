@@ -262,6 +262,16 @@ fn brackets_of_a_header_are_told_from_those_of_a_message() {
             "[ 1234.56789] Out of memory",
         ),
         ("[x1234.567890] Out", none(), "[x1234.567890] Out"),
+        (
+            "2025-12-10 03:58:22 ERROR",
+            (at.clone(), Some(Level::Error), None, None),
+            "",
+        ),
+        (
+            "2025-12-10 03:58:22 error",
+            (at.clone(), None, None, None),
+            "error",
+        ),
     ];
     for (text, wanted, message) in rows {
         let (time, level, module, phase, rest) = parsed(text);
@@ -561,6 +571,9 @@ fn a_carrier_goes_and_what_only_looks_like_one_stays() {
         "[1,5] x",
         "[1,x]<stdout>: x",
         "[123456789]: x",
+        "[rank]: x",
+        "[rank123456789]: x",
+        "[rank99999999999]: x",
         "(f pid=x) x",
         "(f gid=1) x",
         "  4: x",
@@ -572,6 +585,7 @@ fn a_carrier_goes_and_what_only_looks_like_one_stays() {
         "Node-12: x",
         "node: x",
         "web1 | x",
+        "web- | x",
         "web | x",
         "Web   | x",
         "we b-3 | x",
