@@ -167,11 +167,11 @@ fn token(rest: &[u8], first: u8, header: &mut Header, colon_level: &mut bool) ->
             && level_stands_alone(rest, len, started)
         {
             header.level = Some(found);
-            *colon_level = rest.get(len) == Some(&b':');
             // `ERROR:root:message` and `ERROR:2025-11-19 ...`, but in
             // `ERROR: message` the message follows.
-            let tight = *colon_level && rest.get(len + 1).is_some_and(|byte| *byte != b' ');
-            return Some(len + usize::from(tight));
+            *colon_level =
+                rest.get(len) == Some(&b':') && rest.get(len + 1).is_some_and(|byte| *byte != b' ');
+            return Some(len + usize::from(*colon_level));
         }
         // One letter, as TensorFlow and XLA write it after the time.
         if started
@@ -273,8 +273,7 @@ fn module(rest: &[u8], header: &mut Header, colon_level: bool) -> Option<usize> 
     if !is_name(name) || name.ends_with(b":") || super::exception::looks_typed(name) {
         return None;
     }
-    // `Error: file: what` has no module; `ERROR:root:what` and
-    // `ERROR my.module: what` have one.
+    // `Error: file: what` has no module, `ERROR:root:what` has one.
     if header.level.is_some() && !header.structured && !colon_level {
         return None;
     }

@@ -159,6 +159,15 @@ fn only_a_loggers_record_goes_on_without_an_indentation() {
 }
 
 #[test]
+fn what_stands_before_a_second_colon_of_a_plain_error_is_said_too() {
+    check(&[(
+        "Error: database: it is gone\n",
+        "unknown",
+        "database: it is gone",
+    )]);
+}
+
+#[test]
 fn a_traceback_that_a_warning_carried_is_a_failure_only_if_the_program_ends() {
     let logged = "2025-11-25 10:00:00,100 WARNING judge: attempt 1 failed\nTraceback (most recent call last):\n  File \"/w/judge.py\", line 40, in call\n    post()\nhttpx.ReadTimeout: timed out\n";
     let goes_on = "2025-11-25 10:00:10,100 INFO judge: attempt 2 is well\n";

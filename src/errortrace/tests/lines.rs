@@ -1,7 +1,7 @@
 use super::super::{
     exception, frame,
     header::{self, Level},
-    json, line, logfmt, timestamp,
+    json, line, logfmt, progress, timestamp,
 };
 
 /// Header as (time, level, module, phase, message).
@@ -278,6 +278,142 @@ fn brackets_of_a_header_are_told_from_those_of_a_message() {
         assert_eq!((time, level, module, phase), wanted, "{text}");
         assert_eq!(rest, message, "{text}");
     }
+}
+
+#[test]
+fn a_level_and_a_module_are_told_from_words_of_a_message() {
+    use Level::{Calm, Error, Warning};
+    let rows = [
+        (
+            "Dec 10 03:58:22 host app[12]: disk is slow",
+            None,
+            Some("app"),
+            "disk is slow",
+        ),
+        (
+            "Dec 10 03:58:22 host app: ERROR: disk",
+            Some(Error),
+            Some("app"),
+            "disk",
+        ),
+        ("Dec 10 03:58:22 app: disk", None, Some("app"), "disk"),
+        ("Dec 10 03:58:22 a b c: disk", None, None, "a b c: disk"),
+        (
+            "2025-12-10 03:58:22 ERROR name | x",
+            Some(Error),
+            Some("name"),
+            "x",
+        ),
+        (
+            "2025-12-10 03:58:22 ERROR name - x",
+            Some(Error),
+            Some("name"),
+            "x",
+        ),
+        (
+            "2025-12-10 03:58:22 ERROR name] x",
+            Some(Error),
+            Some("name"),
+            "x",
+        ),
+        (
+            "2025-12-10 03:58:22 ERROR 12 - x",
+            Some(Error),
+            None,
+            "12 - x",
+        ),
+        (
+            "2025-12-10 03:58:22 ERROR ValueError: x",
+            Some(Error),
+            None,
+            "ValueError: x",
+        ),
+        ("2025-12-10 03:58:22 error: x", Some(Error), None, "x"),
+        ("2025-12-10 03:58:22 ERRORS: x", None, Some("ERRORS"), "x"),
+        (
+            "2025-12-10 03:58:22 W x/y.cc:3] z",
+            Some(Warning),
+            Some("x/y.cc:3"),
+            "z",
+        ),
+        (
+            "2025-12-10 03:58:22 I x/y.cc:3] z",
+            Some(Calm),
+            Some("x/y.cc:3"),
+            "z",
+        ),
+        (
+            "2025-12-10 03:58:22 X x/y.cc:3] z",
+            None,
+            None,
+            "X x/y.cc:3] z",
+        ),
+        ("Error: file: what", Some(Error), None, "file: what"),
+        ("ERROR:file:what", Some(Error), Some("file"), "what"),
+        ("ERROR(3): what", Some(Error), None, "(3): what"),
+        ("ERROR - what", Some(Error), None, "what"),
+        ("ERROR", None, None, "ERROR"),
+        (
+            "W0504 13:29:28.641474 478 a/b.py:82] m",
+            Some(Warning),
+            Some("a/b.py:82"),
+            "m",
+        ),
+        (
+            "I20240101 12:00:00.1 3 a.cc:4]m",
+            Some(Calm),
+            Some("a.cc:4"),
+            "m",
+        ),
+        (
+            "X0504 13:29:28.641474 478 a/b.py:82] m",
+            None,
+            None,
+            "X0504 13:29:28.641474 478 a/b.py:82] m",
+        ),
+        (
+            "E05 13:29:28.641474 478 a/b.py:82] m",
+            None,
+            None,
+            "E05 13:29:28.641474 478 a/b.py:82] m",
+        ),
+        (
+            "srun: error: x",
+            Some(Error),
+            Some("srun"),
+            "srun: error: x",
+        ),
+        ("srun: errors: x", None, None, "srun: errors: x"),
+        ("srun:error: x", None, None, "srun:error: x"),
+        ("Srun: error: x", None, None, "Srun: error: x"),
+        ("2srun: error: x", None, None, "2srun: error: x"),
+        (
+            "[W1210 03:58:22.0 a.cpp:607] x",
+            Some(Warning),
+            Some("a.cpp:607"),
+            "x",
+        ),
+        ("[W a.cpp:607] x", Some(Warning), Some("a.cpp:607"), "x"),
+        ("[Wx a.cpp:607] x", None, None, "[Wx a.cpp:607] x"),
+        ("[W a.cpp:] x", None, None, "[W a.cpp:] x"),
+        ("[W a:607] x", None, None, "[W a:607] x"),
+        ("[] x", None, None, "[] x"),
+        (
+            "[ERROR] [a.b] [two words] x",
+            Some(Error),
+            Some("a.b"),
+            "[two words] x",
+        ),
+        ("[ERROR] [a.b] [x.y] z", Some(Error), Some("a.b"), "[x.y] z"),
+    ];
+    let mut wrong = Vec::new();
+    for (text, level, module, message) in rows {
+        let (_, found, name, _, rest) = parsed(text);
+        if (found, name.as_deref(), rest.as_str()) != (level, module, message) {
+            wrong.push(format!("{text}: {found:?} {name:?} {rest:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -651,6 +787,39 @@ fn json_records_are_read_whatever_their_keys() {
         "2025-12-10T03:58:23.5Z"
     );
     assert!(json::parse(b"{'loss': 1.0}").is_none());
+}
+
+#[test]
+fn a_progress_bar_is_told_from_what_shares_its_line() {
+    let bar = "  5%|x   | 1/2 [00:00<00:01, 2.0it/s, loss=nan]";
+    for (text, only, behind) in [
+        (bar.to_owned(), true, None),
+        (format!("{bar}   "), true, None),
+        ("3?it/s, 1.0s/it)".to_owned(), true, None),
+        (
+            format!("{bar} ValueError: x"),
+            false,
+            Some(" ValueError: x"),
+        ),
+        (format!("{bar} [an error]"), false, Some(" [an error]")),
+        (format!("{bar}Traceback [1]"), false, Some("Traceback [1]")),
+        ("5%|x   | 1/2 [two]".to_owned(), false, None),
+        ("1/2 [00:00<00:01, 2.0it/s]".to_owned(), false, None),
+        (format!("{bar}{}]", "x".repeat(600)), false, None),
+    ] {
+        let text = text.as_str();
+        assert_eq!(progress::is_bar(text), only, "{text}");
+        if let Some(behind) = behind {
+            assert_eq!(progress::behind_bar(text), Some(behind), "{text}");
+        }
+    }
+    for text in [bar, "1/2 [00:00<00:01, 2.0it/s] x", "5%| [two] x"] {
+        assert_eq!(progress::behind_bar(text), None, "{text}");
+    }
+    let slow = |values: usize| format!("5%| 2.0it/s{}] x", "-".repeat(values));
+    assert_eq!(progress::behind_bar(&slow(190)), Some(" x"));
+    assert_eq!(progress::behind_bar(&slow(195)), Some(" x"));
+    assert_eq!(progress::behind_bar(&slow(196)), None);
 }
 
 #[test]
