@@ -337,6 +337,8 @@ fn each_kind_of_difference_has_its_word() {
         ("at 10.0.0.1:8080 or 10.0.0.1", "at <ip> or <ip>"),
         ("at 10.0.0.1: no", "at <ip>: no"),
         ("at 1000.0.0.1", "at <n>"),
+        ("at 192.168.100.1", "at <ip>"),
+        ("at 10.0.0.1.2", "at <n>"),
         ("on 2025-12-10 at 03:58:22", "on <time> at <time>"),
         ("on 2025-12-10", "on <time>"),
         ("on 2025-12-1", "on <n>-<n>-<n>"),

@@ -80,7 +80,7 @@ fn the_logs_own_word_tells_the_phase() {
 #[test]
 fn the_innermost_telling_frame_tells_the_phase() {
     use ErrorPhase::{Evaluation, Inference, Initialization, Monitoring, Training, Unknown};
-    let rows: [(&[(&str, &str)], ErrorPhase); 16] = [
+    let rows: [(&[(&str, &str)], ErrorPhase); 17] = [
         (&[("/w/x.py", "evaluate")], Evaluation),
         (&[("/w/x.py", "train_step"), ("/w/y.py", "f")], Training),
         (
@@ -104,6 +104,7 @@ fn the_innermost_telling_frame_tells_the_phase() {
         (&[("/lib/wandb/sdk.py", "send")], Monitoring),
         (&[("C:\\w\\run_sft.py", "go"), ("/w/y.py", "f")], Training),
         (&[("/w/dpo.py", "go"), ("/w/y.py", "f")], Training),
+        (&[("/w/finetune_it.py", "go"), ("/w/y.py", "f")], Training),
         (&[("/w/serve.py", "go"), ("/w/y.py", "f")], Inference),
         (
             &[("/w/a.py", "<module>"), ("/w/b.py", "<module>")],
@@ -127,7 +128,7 @@ fn the_innermost_telling_frame_tells_the_phase() {
 
 #[test]
 fn a_phase_that_is_known_decides_which_memory_ran_out() {
-    use ErrorPhase::{Evaluation, Inference, Initialization, Training, Unknown};
+    use ErrorPhase::{Evaluation, Inference, Initialization, Monitoring, Training, Unknown};
     let rule = rules::all()
         .find(|rule| rule.class == RuleClass::Oom)
         .unwrap();
@@ -148,7 +149,17 @@ fn a_phase_that_is_known_decides_which_memory_ran_out() {
             "{phase:?} {hint:?}"
         );
     }
-    assert_eq!(phase::from_word("nothing"), Unknown);
+    for phase in [
+        Evaluation,
+        Training,
+        Inference,
+        Monitoring,
+        Initialization,
+        Unknown,
+    ] {
+        let word = serde_json::to_value(phase).unwrap();
+        assert_eq!(word, phase.as_str());
+    }
 }
 
 #[test]

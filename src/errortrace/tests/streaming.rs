@@ -173,6 +173,8 @@ fn an_exception_without_a_message_has_none() {
 fn hidden_counts_are_added() {
     let report = read(b"(W pid=7) ValueError: step failed now [repeated 7x across cluster]\n(W pid=8) ValueError: step failed now\n");
     assert_eq!(report.groups[0].count, 8);
+    let report = read(b"(W pid=7) Traceback (most recent call last):\n(W pid=7)   File \"a.py\", line 1, in f\n(W pid=7) ValueError: step failed now [repeated 7x across cluster]\n");
+    assert_eq!(report.groups[0].count, 7);
     let report = read(b"Dec 10 03:58:22 host app[1]: ERROR: disk is slow\nDec 10 03:58:23 host app[1]: last message repeated 4 times\n");
     assert_eq!(report.groups[0].count, 5);
     // Of what is not kept, nothing is counted.
@@ -207,6 +209,33 @@ fn of_a_long_line_only_what_stands_around_the_failure_is_told() {
     let report = read(log.as_bytes());
     assert!(report.groups[0].message.len() < 1000);
     assert!(report.groups[0].message.ends_with("2.00 GiB"));
+}
+
+#[test]
+fn a_record_after_a_finished_traceback_of_the_same_logger_is_its_own() {
+    let record = |message: &str| format!("2025-01-01 10:00:00,000 - app - ERROR - {message}\n");
+    let traceback =
+        "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: bad\n";
+    for (first, second) in [("app", "app"), ("app", "other")] {
+        let log = format!(
+            "{}{traceback}{}",
+            record("it failed").replace("app", first),
+            record("the queue is gone").replace("app", second)
+        );
+        let report = read(log.as_bytes());
+        let told: Vec<&str> = report
+            .groups
+            .iter()
+            .map(|group| group.message.as_str())
+            .collect();
+        assert_eq!(
+            told,
+            ["ValueError: bad", "the queue is gone"],
+            "{first} {second}"
+        );
+        let traceback = report.groups[0].traceback().unwrap();
+        assert!(traceback.last().unwrap().notes.is_empty());
+    }
 }
 
 #[test]

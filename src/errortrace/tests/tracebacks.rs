@@ -40,9 +40,11 @@ fn a_chain_is_kept_with_its_links_and_the_root_is_first() {
 
 #[test]
 fn exception_groups_become_trees() {
-    let found = traceback(
-        "  + Exception Group Traceback (most recent call last):\n  |   File \"h.py\", line 21, in <module>\n  |     t()\n  | ExceptionGroup: two (2 sub-exceptions)\n  +-+---------------- 1 ----------------\n    | Traceback (most recent call last):\n    |   File \"h.py\", line 17, in t\n    | ValueError: one\n    | a note\n    +---------------- 2 ----------------\n    | ExceptionGroup: inner (1 sub-exception)\n    +-+---------------- 1 ----------------\n      | TypeError: deep\n      +------------------------------------\n",
+    let report = read(
+        b"  + Exception Group Traceback (most recent call last):\n  |   File \"h.py\", line 21, in <module>\n  |     t()\n  | ExceptionGroup: two (2 sub-exceptions)\n  +-+---------------- 1 ----------------\n    | Traceback (most recent call last):\n    |   File \"h.py\", line 17, in t\n    | ValueError: one\n    | a note\n    +---------------- 2 ----------------\n    | ExceptionGroup: inner (1 sub-exception)\n    +-+---------------- 1 ----------------\n      | TypeError: deep\n      +------------------------------------\n",
     );
+    assert_eq!(report.groups[0].count, 1);
+    let found = report.traceback.unwrap();
     let group = found.last().unwrap();
     assert_eq!(group.exception_type.as_deref(), Some("ExceptionGroup"));
     assert_eq!(group.children.len(), 2);
@@ -63,6 +65,43 @@ fn two_ranks_in_one_stream_are_taken_apart() {
     assert_eq!(last.exception_type.as_deref(), Some("NameError"));
     assert_eq!(last.message, "name 'json' is not defined");
     assert_eq!(report.groups[0].count, 2);
+}
+
+#[test]
+fn a_frame_inside_of_a_line_is_another_writers_only_where_there_are_two() {
+    let header = "Traceback (most recent call last):\n";
+    let start = "  File \"t.py\", line 1, in <module>\n";
+    let mixed = "    main()main()  File \"t.py\", line 2, in main\n";
+    for (writers, frames) in [(1, 1), (2, 2)] {
+        let report = read(
+            format!(
+                "{}{}{mixed}ValueError: bad\n",
+                header.repeat(writers),
+                start.repeat(writers)
+            )
+            .as_bytes(),
+        );
+        let found = report.traceback.unwrap();
+        assert_eq!(places(&found).len(), frames, "{writers} writers");
+        assert_eq!(report.groups[0].count, writers as u64);
+    }
+}
+
+#[test]
+fn a_traceback_that_is_indented_may_end_with_or_without_the_indentation() {
+    for indent in ["", "    "] {
+        let log = format!(
+            "    Traceback (most recent call last):\n      File \"a.py\", line 1, in f\n        g()\n{indent}ValueError: bad\n"
+        );
+        let found = traceback(&log);
+        let last = found.last().unwrap();
+        assert_eq!(
+            last.exception_type.as_deref(),
+            Some("ValueError"),
+            "{indent:?}"
+        );
+        assert_eq!(last.frames[0].code.as_deref(), Some("g()"), "{indent:?}");
+    }
 }
 
 #[test]
