@@ -8,5 +8,6 @@ mod lines;
 mod phases;
 mod properties;
 mod real_logs;
+mod reports;
 mod streaming;
 mod tracebacks;

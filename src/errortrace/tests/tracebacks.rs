@@ -105,6 +105,49 @@ fn a_traceback_that_is_indented_may_end_with_or_without_the_indentation() {
 }
 
 #[test]
+fn what_a_second_writer_repeats_is_counted_once() {
+    for (repeated, notes) in [
+        ("ValueError: bad", 0),
+        (": bad", 0),
+        ("    bad", 0),
+        ("and more", 1),
+    ] {
+        let twice = |line: &str| format!("{line}\n{line}\n");
+        let log = format!(
+            "{}{}ValueError: bad\n{repeated}\n",
+            twice("Traceback (most recent call last):"),
+            twice("  File \"t.py\", line 1, in <module>")
+        );
+        let report = read(log.as_bytes());
+        assert_eq!(report.groups[0].count, 2, "{repeated}");
+        let last = report.traceback.as_ref().unwrap().last().unwrap();
+        assert_eq!(last.notes.len(), notes, "{repeated}");
+    }
+}
+
+#[test]
+fn behind_a_blank_line_only_what_says_nothing_of_its_own_goes_on() {
+    let head = "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\n";
+    let inner =
+        "Traceback (most recent call last):\n  File \"w.py\", line 5, in work\nKeyError: 'x'\n";
+    for (raised, exceptions) in [
+        (
+            "ProcessRaisedException: \n\n-- Process 1 terminated with the following error:",
+            2,
+        ),
+        ("RemoteError: \n", 1),
+        ("ValueError: in a worker:", 2),
+        ("ValueError: bad\n\nplain:", 1),
+        ("ValueError: bad", 1),
+        ("multiprocessing.pool.RemoteTraceback: ", 2),
+    ] {
+        let report = read(format!("{head}{raised}\n{inner}").as_bytes());
+        let first = report.groups[0].traceback().unwrap();
+        assert_eq!(first.exceptions.len(), exceptions, "{raised}");
+    }
+}
+
+#[test]
 fn ignored_exceptions_and_teardown_are_not_the_failure() {
     let report = read(
         b"Traceback (most recent call last):\n  File \"e.py\", line 3, in main\nTypeError: expected str\nException ignored in: <function D.__del__ at 0x7ff2>\nTraceback (most recent call last):\n  File \"c.py\", line 62, in __del__\nAttributeError: imgs\n",
