@@ -35,11 +35,11 @@ pub(super) fn parse(text: &[u8]) -> Option<Stamp> {
 
 /// Seconds or milliseconds since 1970, as JSON loggers write them.
 pub(super) fn from_epoch(value: f64) -> Option<Timestamp> {
-    let seconds = if value > 1e17 {
+    let seconds = if value >= 1e17 {
         value / 1e9
-    } else if value > 1e14 {
+    } else if value >= 1e14 {
         value / 1e6
-    } else if value > 1e11 {
+    } else if value >= 1e11 {
         value / 1e3
     } else {
         value
@@ -82,9 +82,6 @@ fn clock(text: &[u8], at: usize) -> Option<(usize, [i32; 3], i32)> {
             nanos += i32::from(byte - b'0') * scale;
             scale /= 10;
             len += 1;
-            if len > 24 {
-                break;
-            }
         }
     }
     Some((len, [hour, minute, second.min(59)], nanos))

@@ -279,3 +279,17 @@ fn a_long_message_is_cut_between_two_characters() {
     let report = of(&format!("ERROR: {}\n", "x".repeat(8192)));
     assert_eq!(report.groups[0].message.len(), 8192);
 }
+
+#[test]
+fn foreign_lines_inside_of_a_drawn_traceback_are_borne_for_a_while() {
+    let rich = "╭── Traceback (most recent call last) ──╮\n│ /a/b.py:3 in f                        │\n╰───────────────────────────────────────╯\n";
+    let notebook =
+        "KeyError                Traceback (most recent call last)\nCell In[1], line 7\n";
+    for (drawn, most) in [(rich, 15), (notebook, 30)] {
+        for (count, groups) in [(0, 1), (1, 1), (most, 1), (most + 1, 2)] {
+            let foreign = "plain\n".repeat(count);
+            let report = of(&format!("{drawn}{foreign}KeyError: 'the end is here'\n"));
+            assert_eq!(report.groups.len(), groups, "{count} lines in {drawn}");
+        }
+    }
+}
