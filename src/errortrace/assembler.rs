@@ -353,13 +353,7 @@ impl Assembler {
             Some((name, text)) if level == Level::Error => (Some(name), text),
             _ => (None, trimmed.to_owned()),
         };
-        let meta = self.meta(
-            input,
-            Header {
-                level: Some(level),
-                ..header
-            },
-        );
+        let meta = self.meta(input, header);
         self.open = Some(Open::Record {
             meta,
             kind: if exception_type.is_some() {

@@ -239,6 +239,22 @@ fn a_record_after_a_finished_traceback_of_the_same_logger_is_its_own() {
 }
 
 #[test]
+fn a_traceback_belongs_to_the_record_of_its_own_level_before_it() {
+    for (level, groups) in [("ERROR", 1), ("INFO", 2)] {
+        let record = |level: &str, message: &str| {
+            format!("2025-01-01 10:00:00,000 - app - {level} - {message}\n")
+        };
+        let log = record("ERROR", "it failed")
+            + &record(level, "Traceback (most recent call last):")
+            + &record(level, "  File \"a.py\", line 1, in f")
+            + &record(level, "ValueError: bad");
+        let report = read(log.as_bytes());
+        assert_eq!(report.groups.len(), groups, "{level}");
+        assert_eq!(report.root_cause.unwrap().message, "bad", "{level}");
+    }
+}
+
+#[test]
 fn a_traceback_that_another_record_cuts_is_kept_and_one_beside_a_warning_goes_on() {
     let start = "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\n";
     let record =
