@@ -1,7 +1,7 @@
 use super::super::{
     ErrorClass, ErrorPhase, Extractor, Limits, advice, explain,
     explain::Context,
-    phase, read,
+    read,
     rules::{self, RuleClass},
 };
 use std::fmt::Write;

@@ -195,6 +195,33 @@ fn a_panic_has_its_place_and_its_backtrace() {
 }
 
 #[test]
+fn frames_of_native_code_name_their_function_and_file() {
+    let place = |file: &str, line: Option<u64>, function: &str| {
+        (file.to_owned(), line, Some(function.to_owned()))
+    };
+    let found = traceback(
+        "terminate called after throwing an instance of 'c10::Error'\n  what():  no model\nframe #0: c10::fail(int) + 0x96 (0x7f01 in /x/libc10.so)\nframe #1: main (0x7f02 in python)\n",
+    );
+    assert_eq!(
+        places(&found),
+        [
+            place("python", None, "main"),
+            place("/x/libc10.so", None, "c10::fail(int)")
+        ]
+    );
+    let found = traceback(
+        "thread 'main' panicked at a.rs:4:5:\nno model\nstack backtrace:\n   0: app::load\n             at a.rs:4:5\n   1: app::main\n             at b.rs:7:1\n",
+    );
+    assert_eq!(
+        places(&found),
+        [
+            place("b.rs", Some(7), "app::main"),
+            place("a.rs", Some(4), "app::load")
+        ]
+    );
+}
+
+#[test]
 fn a_panic_without_a_backtrace_has_its_place() {
     for log in [
         "thread 'main' panicked at src/main.rs:4:5:\nno model\n",
