@@ -37,6 +37,8 @@ pub struct FakeDevice {
     pub searched: usize,
     /// Whether it fails.
     pub is_broken: bool,
+    /// Rows that it leaves out of what it finds.
+    pub left_out: usize,
 }
 
 impl FakeDevice {
@@ -70,7 +72,7 @@ impl NearestRows for FakeDevice {
             });
             let mut rows: Vec<(u32, f32)> = (0..).zip(products).collect();
             rows.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-            rows.truncate(limit);
+            rows.truncate(limit - self.left_out);
             rows
         };
         Ok(queries.iter().map(nearest).collect())

@@ -62,10 +62,11 @@ fn what_a_device_finds_is_what_is_found_here_and_one_that_fails_costs_nothing() 
     for kind in [RetrieverKind::Dense, RetrieverKind::Hybrid] {
         let (index, _) = place.open(&place.spec(kind, "none")).unwrap();
         let here = rankings(&index, &questions, 20, &mut Fake::new());
-        for is_broken in [false, true] {
+        for (is_broken, left_out) in [(false, 0), (true, 0), (false, 1)] {
             let mut fake = Fake::new();
             fake.device = Some(FakeDevice {
                 is_broken,
+                left_out,
                 ..FakeDevice::default()
             });
             assert_eq!(rankings(&index, &questions, 20, &mut fake), here);
