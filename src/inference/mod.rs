@@ -43,6 +43,7 @@ mod matrix;
 mod memory;
 mod nesting;
 mod network;
+mod operands;
 mod pack;
 mod parts;
 mod prefix;

@@ -1,8 +1,11 @@
-//! The tags of a chat template, as far as its assignments are concerned.
+//! The tags of a chat template, as far as its assignments and operands are
+//! concerned.
 //!
 //! The engine has no hook for assignments, and values that are nested without
 //! end overflow its stack. So what a template assigns goes through a filter:
 //! `{% set a.b = c %}` is compiled as `{% set a.b = (c)|FILTER %}`.
+
+use super::operands::{self, Insertion, text};
 
 /// Bytes that a template may have; the longest in use have some tens of kB.
 const LONGEST: usize = 128 << 10;
@@ -15,16 +18,17 @@ const LONGEST_TAG: usize = 4_000;
 /// into a list. Those in use have four of each at most.
 const DEEPEST_TAG: usize = 32;
 
-/// Filters that assigned values go through.
+/// Filters that values go through.
 pub struct Filters {
     /// For values that get a name.
     pub named: &'static str,
     /// For values that become an attribute of a namespace.
     pub held: &'static str,
+    pub operands: operands::Filters,
 }
 
-/// The template with a filter at each of its assignments. A template with a
-/// tag that does not end is left to the engine to complain of.
+/// The template with a filter at each of its assignments and operands. A
+/// template with a tag that does not end is left to the engine to complain of.
 ///
 /// # Errors
 /// Where it, or one of its tags, is longer than any template needs.
@@ -35,37 +39,60 @@ pub fn with_filters(source: &str, filters: &Filters) -> Result<String, String> {
             LONGEST >> 10
         ));
     }
-    let mut filtered = String::with_capacity(source.len());
-    let mut copied = 0;
+    let mut insertions: Vec<Insertion> = Vec::new();
     let mut at = 0;
     while let Some(open) = find(source, at, "{") {
         let inner = open + 2;
         let end = match source.as_bytes().get(open + 1) {
             Some(b'#') => find(source, inner, "#}").map(|end| end + 2),
-            Some(b'{') => tag(source, inner, "}}")?,
+            Some(b'{') => match tag(source, inner, "}}")? {
+                Some(end) => {
+                    insertions.extend(operands::insertions(source, inner, end, &filters.operands));
+                    Some(end)
+                }
+                None => None,
+            },
             Some(b'%') => match raw(source, inner) {
                 Some(end) => end,
-                None => tag(source, inner, "%}")?,
+                None => match tag(source, inner, "%}")? {
+                    Some(end) => {
+                        insertions.extend(block(source, inner, end, filters));
+                        Some(end)
+                    }
+                    None => None,
+                },
             },
             _ => Some(open + 1),
         };
         let Some(end) = end else { break };
         at = end;
-        if source[open..].starts_with("{%")
-            && let Some((value, filter)) = assignment(&source[inner..end], filters)
-        {
-            let value = inner + value;
-            filtered.push_str(&source[copied..value]);
-            let (left, right) = match source[..value].ends_with('=') {
-                true => ("(", ")"),
-                false => ("", ""),
-            };
-            filtered.push_str(&format!("{left}{}{right}|{filter} ", &source[value..end]));
-            copied = end;
-        }
+    }
+    let mut filtered = String::with_capacity(source.len());
+    let mut copied = 0;
+    for (at, what) in insertions {
+        filtered.push_str(&source[copied..at]);
+        filtered.push_str(&what);
+        copied = at;
     }
     filtered.push_str(&source[copied..]);
     Ok(filtered)
+}
+
+/// What to insert into a block tag.
+fn block(source: &str, inner: usize, end: usize, filters: &Filters) -> Vec<Insertion> {
+    let mut insertions = operands::insertions(source, inner, end, &filters.operands);
+    if let Some((value, filter)) = assignment(&source[inner..end], filters) {
+        let value = inner + value;
+        let close = match source[..value].ends_with('=') {
+            true => {
+                insertions.insert(0, (value, "(".to_owned()));
+                ")"
+            }
+            false => "",
+        };
+        insertions.push((end, format!("{close}|{filter} ")));
+    }
+    insertions
 }
 
 /// Where the value of a `set` tag begins, and the filter that it goes
@@ -132,19 +159,6 @@ fn tag(source: &str, from: usize, close: &str) -> Result<Option<usize>, String> 
     Ok(None)
 }
 
-/// Bytes of the text that begins with `quote`, with its quotes.
-fn text(bytes: &[u8], quote: u8) -> Option<usize> {
-    let mut at = 1;
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            b'\\' => at += 2,
-            byte if byte == quote => return Some(at + 1),
-            _ => at += 1,
-        }
-    }
-    None
-}
-
 /// Where a raw block ends whose tag has its inner side at `from`; `None` for
 /// other tags, and inside for a block that does not end.
 fn raw(source: &str, from: usize) -> Option<Option<usize>> {
@@ -177,12 +191,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    const FILTERS: Filters = Filters {
+        named: "N",
+        held: "H",
+        operands: operands::Filters {
+            factor: "F",
+            part: "P",
+        },
+    };
+
     fn filtered(source: &str) -> String {
-        let filters = Filters {
-            named: "N",
-            held: "H",
-        };
-        with_filters(source, &filters).unwrap()
+        with_filters(source, &FILTERS).unwrap()
     }
 
     #[test]
@@ -196,6 +215,23 @@ mod tests {
             (r"{% set a='\'%}' %}", r"{% set a=('\'%}' )|N %}"),
             ("{% set a={'b':{}} %}", "{% set a=({'b':{}} )|N %}"),
             ("{% set a.b | f(c) %}", "{% set a.b | f(c) |H %}"),
+            ("{%- set a=b~c-%}", "{%- set a=(b|P ~c|P )|N -%}"),
+        ] {
+            assert_eq!(filtered(source), expected);
+        }
+    }
+
+    #[test]
+    fn operands_go_through_a_filter_in_every_kind_of_tag() {
+        for (source, expected) in [
+            ("{{- a * b -}}*~", "{{- a|F  * b|F  -}}*~"),
+            ("{% if a ~ b == c %}", "{% if a|P  ~ b|P  == c %}"),
+            ("{% for a in b*c %}", "{% for a in b|F *c|F  %}"),
+            ("{# a ~ b #}", "{# a ~ b #}"),
+            (
+                "{% raw %}{{ a ~ b }}{% endraw %}",
+                "{% raw %}{{ a ~ b }}{% endraw %}",
+            ),
         ] {
             assert_eq!(filtered(source), expected);
         }
@@ -229,26 +265,22 @@ mod tests {
 
     #[test]
     fn a_tag_is_no_longer_than_the_engine_can_bear() {
-        let filters = Filters {
-            named: "N",
-            held: "H",
-        };
         let text = format!("{{{{ '{}' }}}}", "x".repeat(100_000));
-        assert!(with_filters(&text, &filters).is_ok());
+        assert!(with_filters(&text, &FILTERS).is_ok());
         let chain = format!("\n{{{{ {}1 }}}}", "-".repeat(100_000));
-        let error = with_filters(&chain, &filters).unwrap_err();
+        let error = with_filters(&chain, &FILTERS).unwrap_err();
         assert!(error.contains("a tag of more than 4000 bytes"), "{error}");
         assert!(error.contains("(in line 2)"), "{error}");
         let deep = format!("{{{{ {}1", "[".repeat(33));
-        let error = with_filters(&deep, &filters).unwrap_err();
+        let error = with_filters(&deep, &FILTERS).unwrap_err();
         assert!(
             error.contains("more than 32 brackets in brackets"),
             "{error}"
         );
         let filtered = format!("{{{{ x{} }}}}", "|e".repeat(33));
-        let error = with_filters(&filtered, &filters).unwrap_err();
+        let error = with_filters(&filtered, &FILTERS).unwrap_err();
         assert!(error.contains("a tag of more than 32 filters"), "{error}");
-        let error = with_filters(&"x".repeat(LONGEST + 1), &filters).unwrap_err();
+        let error = with_filters(&"x".repeat(LONGEST + 1), &FILTERS).unwrap_err();
         assert!(error.contains("longer than 128 kB"), "{error}");
     }
 }

@@ -1,9 +1,9 @@
 use super::{
-    nesting,
+    nesting, operands,
     tags::{self, Filters},
 };
 use minijinja::{
-    Environment, Error, ErrorKind, State, Value as Given, context, filters,
+    Environment, Error, ErrorKind, State, Value as Given, context, escape_formatter, filters,
     syntax::SyntaxConfig,
     value::{Rest, ValueKind},
 };
@@ -16,10 +16,14 @@ use std::{panic::resume_unwind, thread};
 /// lists.
 const FUEL: u64 = 1_000_000;
 
-/// What assigned values go through.
+/// What assigned values and operands go through.
 const FILTERS: Filters = Filters {
     named: "ragicamp_named",
     held: "ragicamp_held",
+    operands: operands::Filters {
+        factor: "ragicamp_factor",
+        part: "ragicamp_part",
+    },
 };
 
 /// Bytes of stack for the engine while it reads a template, when it recurses
@@ -59,6 +63,14 @@ impl ChatTemplate {
         environment.add_filter("join", join);
         environment.add_filter(FILTERS.named, nesting::named);
         environment.add_filter(FILTERS.held, nesting::held);
+        environment.add_filter(FILTERS.operands.factor, nesting::factor);
+        environment.add_filter(FILTERS.operands.part, nesting::part);
+        environment.set_formatter(|out, state, value| {
+            if value.as_object().is_some() {
+                nesting::pay_to_write(state, value)?;
+            }
+            escape_formatter(out, state, value)
+        });
         // It writes out everything, unpaid; other engines do not have it.
         environment.remove_global("debug");
         environment.add_function("raise_exception", raise_exception);

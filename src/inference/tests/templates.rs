@@ -231,3 +231,41 @@ fn templates_in_use_render_as_they_did() {
     let long = format!("{{% set ns = namespace(x=[]) %}}{long}{{{{ ns.x | length }}}}");
     assert_eq!(chat(&long).unwrap(), "500");
 }
+
+#[test]
+fn lists_are_not_multiplied_and_paid_for_before_they_are_written() {
+    for source in [
+        "{{ messages * 3 }}",
+        "{{ 50000000 * messages }}",
+        "{% set x = 33.3*3 ~ -- 3333333 * messages %}",
+        "{{ 3 * messages[0:] | list }}",
+        "{{ (messages | list) * 2 * 3 }}",
+        "{{ f(1 * -(messages)) }}",
+        "{% if 'x' in [1, 2 * [3]] %}{% endif %}",
+    ] {
+        let error = refused(source);
+        let is_told = ["lists can not be multiplied", "impossible", "unable to"]
+            .iter()
+            .any(|what| error.contains(what));
+        assert!(
+            is_told || error.contains("invalid operation"),
+            "{source}: {error}"
+        );
+    }
+    let wide = format!("[{}]", "x, ".repeat(1_000));
+    for look in [format!("'' ~ {wide}"), format!("{wide} ~ ''"), wide.clone()] {
+        for held in ["range(9999)", "'x' * 999999", "['x' * 99999] + [1]"] {
+            let source = format!("{{% set x = {held} %}}{{{{ {look} }}}}");
+            let error = refused(&source);
+            assert!(error.contains("fuel"), "{source}: {error}");
+        }
+    }
+    for (source, expected) in [
+        ("{{ 'T' * 3 ~ 2 * 1.5e1 }}", "TTT30.0"),
+        ("{{ 2 * 'ab' ~ [1, 'a'] }}", "abab[1, 'a']"),
+        ("{{ 'a' ~ messages[1].content | upper ~ 'b' }}", "aHIb"),
+        ("{% set n = 2 * -3 %}{{ n ~ '' }}", "-6"),
+    ] {
+        assert_eq!(chat(source).as_deref(), Ok(expected));
+    }
+}
