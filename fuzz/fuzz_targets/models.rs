@@ -15,15 +15,30 @@ use tempfile::TempDir;
 /// A decoder's files, then an encoder's, each with the name of its seed.
 const FILES: [(&str, &[u8]); 11] = [
     ("config.json", include_bytes!("../seeds/models/0_config")),
-    ("model.safetensors", include_bytes!("../seeds/models/1_weights")),
+    (
+        "model.safetensors",
+        include_bytes!("../seeds/models/1_weights"),
+    ),
     ("tokenizer.json", include_bytes!("../seeds/models/2_words")),
-    ("tokenizer_config.json", include_bytes!("../seeds/models/3_tokenizer_config")),
-    ("generation_config.json", include_bytes!("../seeds/models/4_generation_config")),
+    (
+        "tokenizer_config.json",
+        include_bytes!("../seeds/models/3_tokenizer_config"),
+    ),
+    (
+        "generation_config.json",
+        include_bytes!("../seeds/models/4_generation_config"),
+    ),
     ("encoder.json", include_bytes!("../seeds/models/5_encoder")),
-    ("encoder.safetensors", include_bytes!("../seeds/models/6_encoder_weights")),
+    (
+        "encoder.safetensors",
+        include_bytes!("../seeds/models/6_encoder_weights"),
+    ),
     ("modules.json", include_bytes!("../seeds/models/7_modules")),
     ("pooling.json", include_bytes!("../seeds/models/8_pooling")),
-    ("sentence_bert_config.json", include_bytes!("../seeds/models/9_transformer")),
+    (
+        "sentence_bert_config.json",
+        include_bytes!("../seeds/models/9_transformer"),
+    ),
     ("prompts.json", include_bytes!("../seeds/models/10_prompts")),
 ];
 /// From here on the files are the encoder's; it shares the tokenizer.
@@ -73,7 +88,10 @@ fn decode(files: &ModelFiles, options: &LoadOptions) {
         }
         Err(failure) => {
             assert_eq!(failure.class, FailureClass::Permanent, "{failure}");
-            assert!(failure.message.contains("hf:seed") || failure.message.contains("config.json"), "{failure}");
+            assert!(
+                failure.message.contains("hf:seed") || failure.message.contains("config.json"),
+                "{failure}"
+            );
         }
     }
     let _ = inference::estimate(files, options, 32, 4096);

@@ -23,7 +23,12 @@ fuzz_target!(|data: &[u8]| {
         }
         Err(problems) => {
             assert!(problems.errors() > 0);
-            assert!(problems.diagnostics.iter().all(|one| one.line > 0 && one.column > 0));
+            assert!(
+                problems
+                    .diagnostics
+                    .iter()
+                    .all(|one| one.line > 0 && one.column > 0)
+            );
             assert!(!problems.to_string().is_empty());
         }
     }

@@ -91,6 +91,8 @@ fn block(source: &str, inner: usize, end: usize, filters: &Filters) -> Vec<Inser
             false => "",
         };
         insertions.push((end, format!("{close}|{filter} ")));
+        // Operands that stand where a name belongs are the engine's to refuse.
+        insertions.sort_by_key(|&(at, _)| at);
     }
     insertions
 }
@@ -228,6 +230,7 @@ mod tests {
             ("{% if a ~ b == c %}", "{% if a|P  ~ b|P  == c %}"),
             ("{% for a in b*c %}", "{% for a in b|F *c|F  %}"),
             ("{# a ~ b #}", "{# a ~ b #}"),
+            ("{% set a~=b %}", "{% set a|P ~=(b )|N %}"),
             (
                 "{% raw %}{{ a ~ b }}{% endraw %}",
                 "{% raw %}{{ a ~ b }}{% endraw %}",
