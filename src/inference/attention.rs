@@ -1,8 +1,5 @@
-//! Attention on the processor over sequences of any lengths.
-//!
-//! Keys lie in tiles of 16 positions, dimension by dimension, so that a query
-//! meets 16 keys per instruction; values lie row by row. Every query's result
-//! depends on its own sequence only, down to the last bit.
+//! Attention on the processor over sequences of any lengths. Every query's
+//! result depends on its own sequence only, down to the last bit.
 
 use super::{
     attention_kernel::{self, Part},
@@ -11,11 +8,16 @@ use super::{
     lanes::{Kept, LANES},
     pack::{Pack, Span},
     prefix::{Donor, Prefix},
+    slots::{Slot, Spare},
 };
 use std::{cell::RefCell, ops::Range};
 
 /// Query rows per task.
 const BLOCK: usize = 16;
+
+/// Tokens of the sequences that are a task each when all of them bring one
+/// row; longer ones are worth a task per head.
+const SHORT: usize = 512;
 
 /// The heads of a model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,19 +60,6 @@ pub struct LayerAttention<'a> {
     pub window: Option<usize>,
 }
 
-/// Keys and values of one sequence in one layer.
-struct SlotLayer<K> {
-    /// `[key heads][tiles][dim][16]`.
-    keys: Vec<K>,
-    /// `[key heads][tiles * 16][dim, rounded up to 16]`.
-    values: Vec<K>,
-}
-
-struct Slot<K> {
-    tiles: usize,
-    layers: Vec<SlotLayer<K>>,
-}
-
 /// Keys and values of the running sequences, in host memory, and attention
 /// over them.
 pub trait HostCache: Send {
@@ -104,6 +93,7 @@ pub struct Slots<K> {
     slots: Vec<Option<Slot<K>>>,
     /// A finished sequence, for what later ones share with it.
     kept: Option<Slot<K>>,
+    spare: Spare<K>,
     instructions: Instructions,
 }
 
@@ -115,6 +105,7 @@ impl<K: Kept> Slots<K> {
             layers,
             slots: Vec::new(),
             kept: None,
+            spare: Spare::new(),
             instructions: Instructions::best(),
         }
     }
@@ -130,36 +121,41 @@ impl<K: Kept> Slots<K> {
 
 impl<K: Kept> HostCache for Slots<K> {
     fn begin(&mut self, capacities: &[usize]) {
-        let padded = self.heads.dim.next_multiple_of(LANES);
+        for slot in self.slots.drain(..).flatten() {
+            self.spare.put(slot);
+        }
         self.slots = capacities
             .iter()
-            .map(|capacity| {
-                let tiles = capacity.div_ceil(LANES);
-                let positions = self.heads.keys * tiles * LANES;
-                // Fresh zeros cost no memory until they are touched.
-                let layers = (0..self.layers)
-                    .map(|_| SlotLayer {
-                        keys: K::zeros(positions * self.heads.dim),
-                        values: K::zeros(positions * padded),
-                    })
-                    .collect();
-                Some(Slot { tiles, layers })
+            .map(|&capacity| {
+                Some(Slot::new(
+                    self.heads,
+                    self.layers,
+                    capacity,
+                    &mut self.spare,
+                ))
             })
             .collect();
+        if !capacities.is_empty() {
+            self.spare.clear();
+        }
     }
 
     fn release(&mut self, slot: usize) {
-        if let Some(slot) = self.slots.get_mut(slot) {
-            *slot = None;
+        if let Some(slot) = self.slots.get_mut(slot).and_then(Option::take) {
+            self.spare.put(slot);
         }
     }
 
     fn keep(&mut self, slot: usize) {
-        self.kept = self.slots.get_mut(slot).and_then(Option::take);
+        let slot = self.slots.get_mut(slot).and_then(Option::take);
+        if let Some(old) = std::mem::replace(&mut self.kept, slot) {
+            self.spare.put(old);
+        }
     }
 
     fn forget(&mut self) {
         self.kept = None;
+        self.spare.clear();
     }
 
     fn bytes(&self, capacities: &[usize]) -> usize {
@@ -176,73 +172,79 @@ impl<K: Kept> HostCache for Slots<K> {
     }
 
     fn attend(&mut self, qkv: &[f32], pack: &Pack, what: &LayerAttention<'_>) -> Vec<f32> {
-        self.store(qkv, pack, what);
+        let Heads { queries, keys, dim } = self.heads;
+        let mut out = vec![0.0; pack.rows() * queries * dim];
+        let layer = Layer {
+            heads: self.heads,
+            instructions: self.instructions,
+            what,
+            qkv,
+            out: Shared(out.as_mut_ptr()),
+        };
+        let mut span_of_slot = vec![None; self.slots.len()];
+        for span in &pack.spans {
+            if let Some(entry) = span_of_slot.get_mut(span.slot) {
+                *entry = Some(*span);
+            }
+        }
+        let in_slot = |index: usize, slot: &mut [Option<Slot<K>>], is_whole: bool| {
+            if let (Some(Some(slot)), Some(span)) = (slot.first_mut(), span_of_slot[index]) {
+                layer.store(slot, &span);
+                if is_whole {
+                    for head in 0..keys {
+                        layer.attend(slot, &Task::new(&span, head, 0));
+                    }
+                }
+            }
+        };
+        if is_one_short_row_each(pack) {
+            crew::each_part(&mut self.slots, 1, |index, slot| in_slot(index, slot, true));
+            return out;
+        }
+        if pack.rows() * keys < 64 {
+            for (index, slot) in self.slots.chunks_mut(1).enumerate() {
+                in_slot(index, slot, false);
+            }
+        } else {
+            crew::each_part(&mut self.slots, 1, |index, slot| {
+                in_slot(index, slot, false);
+            });
+        }
         for span in &pack.spans {
             if let Some(prefix) = span.prefix {
                 self.copy(span, prefix, what.layer);
             }
         }
-        let Heads { queries, keys, dim } = self.heads;
-        let mut out = vec![0.0; pack.rows() * queries * dim];
         let tasks: Vec<Task> = pack
             .spans
             .iter()
             .flat_map(|span| {
                 (0..keys).flat_map(move |head| {
-                    (0..span.len).step_by(BLOCK).map(move |row| Task {
-                        slot: span.slot,
-                        head,
-                        row: span.start + row,
-                        rows: BLOCK.min(span.len - row),
-                        position: span.past + row,
-                    })
+                    (0..span.len)
+                        .step_by(BLOCK)
+                        .map(move |row| Task::new(span, head, row))
                 })
             })
             .collect();
-        let shared = Shared(out.as_mut_ptr());
-        let attend = |scratch: &mut Scratch, task: &Task| {
-            let shared = &shared;
-            let Some(slot) = self.slots.get(task.slot).and_then(Option::as_ref) else {
-                return;
-            };
-            self.prepare_queries(qkv, task, what, scratch);
-            let layer = &slot.layers[what.layer];
-            let positions = slot.tiles * LANES;
-            let of_head = |all: &'_ [K], width: usize| {
-                let size = positions * width;
-                task.head * size..((task.head + 1) * size).min(all.len())
-            };
-            let padded = dim.next_multiple_of(LANES);
-            attention_kernel::run(
-                self.instructions,
-                &Part {
-                    queries: &scratch.queries,
-                    seen: &scratch.seen,
-                    keys: &layer.keys[of_head(&layer.keys, dim)],
-                    values: &layer.values[of_head(&layer.values, padded)],
-                    dim,
-                    softcap: what.softcap,
-                    bias: None,
-                },
-                &mut scratch.scores,
-                &mut scratch.out,
-            );
-            let group = queries / keys;
-            for (index, result) in scratch.out.chunks_exact(dim).enumerate() {
-                let (row, head) = (task.row + index / group, task.head * group + index % group);
-                // SAFETY: a task alone writes its rows of its heads, and they
-                // are inside `out`.
-                unsafe {
-                    std::slice::from_raw_parts_mut(shared.at((row * queries + head) * dim), dim)
-                }
-                .copy_from_slice(result);
-            }
-        };
         crew::each(tasks.len(), |index| {
-            SCRATCH.with_borrow_mut(|scratch| attend(scratch, &tasks[index]));
+            let task = &tasks[index];
+            if let Some(slot) = self.slots.get(task.slot).and_then(Option::as_ref) {
+                layer.attend(slot, task);
+            }
         });
         out
     }
+}
+
+/// Whether all sequences bring one row and none is long, as where a batch of
+/// answers is written. Then what is stored of one is still in the core's cache
+/// when it is attended to.
+fn is_one_short_row_each(pack: &Pack) -> bool {
+    pack.spans.len() >= 2 * crew::size()
+        && pack
+            .spans
+            .iter()
+            .all(|span| span.len == 1 && span.prefix.is_none() && span.past < SHORT)
 }
 
 impl<K: Kept> Slots<K> {
@@ -257,104 +259,93 @@ impl<K: Kept> Slots<K> {
             Donor::Kept => self.kept.as_ref(),
         };
         if let Some(from) = from {
-            let Heads { keys, dim, .. } = self.heads;
-            let padded = dim.next_multiple_of(LANES);
-            let (old, new) = (&from.layers[layer], &mut to.layers[layer]);
-            // The rest of a tile is dimension by dimension, beside keys of
-            // the new sequence's own.
-            let (whole, rest) = (prefix.len / LANES, prefix.len % LANES);
-            for head in 0..keys {
-                let (source, target) = (head * from.tiles, head * to.tiles);
-                let tile = dim * LANES;
-                new.keys[target * tile..(target + whole) * tile]
-                    .copy_from_slice(&old.keys[source * tile..(source + whole) * tile]);
-                for d in 0..dim {
-                    let (a, b) = (
-                        (source + whole) * tile + d * LANES,
-                        (target + whole) * tile + d * LANES,
-                    );
-                    if rest > 0 {
-                        new.keys[b..b + rest].copy_from_slice(&old.keys[a..a + rest]);
-                    }
-                }
-                let (a, b) = (source * LANES * padded, target * LANES * padded);
-                let values = prefix.len * padded;
-                new.values[b..b + values].copy_from_slice(&old.values[a..a + values]);
-            }
+            to.begin_with(from, self.heads, prefix.len, layer);
         }
         self.slots[span.slot] = Some(to);
     }
+}
 
-    /// Normalises and rotates the new keys, and keeps them with the values.
-    fn store(&mut self, qkv: &[f32], pack: &Pack, what: &LayerAttention<'_>) {
+/// One layer's attention over a pack.
+struct Layer<'a> {
+    heads: Heads,
+    instructions: Instructions,
+    what: &'a LayerAttention<'a>,
+    /// `[rows, (queries + 2 keys) * dim]`.
+    qkv: &'a [f32],
+    /// `[rows, queries * dim]`.
+    out: Shared<f32>,
+}
+
+impl Layer<'_> {
+    /// Normalises and rotates a sequence's new keys, and keeps them with the
+    /// values.
+    fn store<K: Kept>(&self, slot: &mut Slot<K>, span: &Span) {
         let Heads { queries, keys, dim } = self.heads;
         let width = (queries + 2 * keys) * dim;
-        let padded = dim.next_multiple_of(LANES);
-        let mut span_of_slot = vec![None; self.slots.len()];
-        for span in &pack.spans {
-            if let Some(entry) = span_of_slot.get_mut(span.slot) {
-                *entry = Some(*span);
-            }
-        }
-        let keep = |slot: &mut Option<Slot<K>>, span: &Option<Span>| {
-            let (Some(slot), Some(span)) = (slot, span) else {
-                return;
-            };
-            let tiles = slot.tiles;
-            let layer = &mut slot.layers[what.layer];
-            let mut key = vec![0.0; dim];
+        let norm = self.what.qk_norm.map(|(_, norm)| norm);
+        SCRATCH.with_borrow_mut(|scratch| {
+            let key = &mut scratch.key;
+            key.resize(dim, 0.0);
             for row in span.start..span.start + span.len {
                 let position = span.past + row - span.start;
-                let line = &qkv[row * width..(row + 1) * width];
+                let line = &self.qkv[row * width..(row + 1) * width];
+                let of = |head: usize| &line[head * dim..(head + 1) * dim];
                 for head in 0..keys {
-                    let at = (queries + head) * dim;
-                    let norm = what.qk_norm.map(|(_, norm)| norm);
-                    prepare(&line[at..at + dim], norm, what, row, 1.0, &mut key);
-                    let tile = (head * tiles + position / LANES) * dim * LANES;
-                    for (d, value) in key.iter().enumerate() {
-                        layer.keys[tile + d * LANES + position % LANES] = K::of(*value);
-                    }
-                    let at = (queries + keys + head) * dim;
-                    let to = (head * tiles * LANES + position) * padded;
-                    for (to, value) in layer.values[to..to + dim].iter_mut().zip(&line[at..]) {
-                        *to = K::of(*value);
-                    }
+                    prepare(of(queries + head), norm, self.what, row, 1.0, key);
+                    let value = of(queries + keys + head);
+                    slot.store(self.heads, self.what.layer, (head, position), key, value);
                 }
             }
-        };
-        if pack.rows() * keys < 64 {
-            for (slot, span) in self.slots.iter_mut().zip(&span_of_slot) {
-                keep(slot, span);
-            }
-        } else {
-            crew::each_part(&mut self.slots, 1, |index, slot| {
-                slot.iter_mut()
-                    .for_each(|slot| keep(slot, &span_of_slot[index]));
-            });
-        }
+        });
     }
 
-    fn prepare_queries(
-        &self,
-        qkv: &[f32],
-        task: &Task,
-        what: &LayerAttention<'_>,
-        scratch: &mut Scratch,
-    ) {
+    fn attend<K: Kept>(&self, slot: &Slot<K>, task: &Task) {
+        let Heads { queries, keys, dim } = self.heads;
+        let group = queries / keys;
+        let (keys, values) = slot.of_head(self.heads, self.what.layer, task.head);
+        SCRATCH.with_borrow_mut(|scratch| {
+            self.prepare_queries(task, scratch);
+            attention_kernel::run(
+                self.instructions,
+                &Part {
+                    queries: &scratch.queries,
+                    seen: &scratch.seen,
+                    keys,
+                    values,
+                    dim,
+                    softcap: self.what.softcap,
+                    bias: None,
+                },
+                &mut scratch.scores,
+                &mut scratch.out,
+            );
+            for (index, result) in scratch.out.chunks_exact(dim).enumerate() {
+                let (row, head) = (task.row + index / group, task.head * group + index % group);
+                let at = (row * queries + head) * dim;
+                // SAFETY: a task alone writes its rows of its heads, and they
+                // are inside `out`.
+                unsafe { self.out.part(at..at + dim) }.copy_from_slice(result);
+            }
+        });
+    }
+
+    fn prepare_queries(&self, task: &Task, scratch: &mut Scratch) {
         let Heads { queries, keys, dim } = self.heads;
         let group = queries / keys;
         let width = (queries + 2 * keys) * dim;
         let count = task.rows * group;
+        let norm = self.what.qk_norm.map(|(norm, _)| norm);
         scratch.queries.resize(count * dim, 0.0);
         scratch.out.resize(count * dim, 0.0);
         scratch.seen.clear();
         for (index, query) in scratch.queries.chunks_exact_mut(dim).enumerate() {
             let row = task.row + index / group;
             let at = row * width + (task.head * group + index % group) * dim;
-            let norm = what.qk_norm.map(|(norm, _)| norm);
-            prepare(&qkv[at..at + dim], norm, what, row, what.scale, query);
+            let head = &self.qkv[at..at + dim];
+            prepare(head, norm, self.what, row, self.what.scale, query);
             let end = task.position + index / group + 1;
-            let first = what.window.map_or(0, |window| end.saturating_sub(window));
+            let window = self.what.window;
+            let first = window.map_or(0, |window| end.saturating_sub(window));
             scratch.seen.push(first..end);
         }
     }
@@ -369,6 +360,19 @@ struct Task {
     position: usize,
 }
 
+impl Task {
+    /// The rows from `row` of a sequence's on.
+    fn new(span: &Span, head: usize, row: usize) -> Self {
+        Self {
+            slot: span.slot,
+            head,
+            row: span.start + row,
+            rows: BLOCK.min(span.len - row),
+            position: span.past + row,
+        }
+    }
+}
+
 thread_local! {
     /// Kept, so that a loop of short tasks allocates nothing.
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -376,6 +380,8 @@ thread_local! {
 
 #[derive(Default)]
 struct Scratch {
+    /// `[dim]`.
+    key: Vec<f32>,
     /// `[rows * group][dim]`.
     queries: Vec<f32>,
     /// `[rows * group]`.

@@ -219,10 +219,9 @@ impl Decoder {
         let mut x = self.embed(&pack.tokens)?;
         let wanted = Tensor::from_slice(&pack.wanted, pack.wanted.len(), &self.device)?;
         let last = self.layers.len() - 1;
+        let mut normed = self.normed(&x, &self.layers[0].attention_norm)?;
         for (index, layer) in self.layers.iter().enumerate() {
-            let qkv = layer
-                .qkv
-                .forward(&self.normed(&x, &layer.attention_norm)?)?;
+            let qkv = layer.qkv.forward(&normed)?;
             let eps = self.config.norm_eps as f32;
             let attended = match &mut self.cache {
                 Cache::Host(cache) => {
@@ -282,15 +281,16 @@ impl Decoder {
             if let Some(norm) = &layer.after_attention {
                 added = self.normed(&added, norm)?;
             }
-            x = self.add(&x, added)?;
-            let gate_up = layer.gate_up.forward(&self.normed(&x, &layer.feed_norm)?)?;
+            (x, normed) = self.add_and_norm(&x, added, &layer.feed_norm)?;
+            let gate_up = layer.gate_up.forward(&normed)?;
             let mut added = layer.down.forward(&self.gated(&gate_up)?)?;
             if let Some(norm) = &layer.after_feed {
                 added = self.normed(&added, norm)?;
             }
-            x = self.add(&x, added)?;
+            let next = self.layers.get(index + 1);
+            let norm = next.map_or(&self.norm, |next| &next.attention_norm);
+            (x, normed) = self.add_and_norm(&x, added, norm)?;
         }
-        let normed = self.normed(&x, &self.norm)?;
         self.head.forward(&normed).map(Some)
     }
 
@@ -364,19 +364,33 @@ impl Decoder {
         self.device.is_cpu() && self.compute == DType::F32
     }
 
-    fn add(&self, x: &Tensor, added: Tensor) -> Result<Tensor> {
+    /// What is added to `x`, and the norm of it.
+    fn add_and_norm(
+        &self,
+        x: &Tensor,
+        added: Tensor,
+        weights: &Tensor,
+    ) -> Result<(Tensor, Tensor)> {
+        let scale = self.config.residual_scale;
         if self.is_on_host() {
-            let scale = self.config.residual_scale as f32;
-            let out = host::with_f32(x, |x| {
-                host::with_f32(&added, |added| Ok(host::add(x, added, scale)))
+            let eps = self.config.norm_eps as f32;
+            let (sums, normed) = host::with_f32(weights, |weights| {
+                host::with_f32(x, |x| {
+                    host::with_f32(&added, |added| {
+                        Ok(host::add_and_norm(x, added, scale as f32, weights, eps))
+                    })
+                })
             })?;
-            return Tensor::from_vec(out, x.shape(), &self.device);
+            let tensor = |values| Tensor::from_vec(values, x.shape(), &self.device);
+            return Ok((tensor(sums)?, tensor(normed)?));
         }
-        if self.config.residual_scale == 1.0 {
-            x + added
+        let sums = if scale == 1.0 {
+            (x + added)?
         } else {
-            x + (added * self.config.residual_scale)?
-        }
+            (x + (added * scale)?)?
+        };
+        let normed = self.normed(&sums, weights)?;
+        Ok((sums, normed))
     }
 
     /// `[rows, 2 intermediate]` to `[rows, intermediate]`.

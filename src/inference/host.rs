@@ -1,7 +1,11 @@
 //! Loops over f32 values in host memory, where candle's own operations are
 //! slow or missing.
 
-use super::{crew, instructions::Instructions, lanes::exp};
+use super::{
+    crew::{self, Shared},
+    instructions::Instructions,
+    lanes::exp,
+};
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
 
 /// Hands the values of a contiguous f32 tensor in host memory to `f`.
@@ -75,24 +79,54 @@ const LANES: usize = 16;
 /// Rows of `[rows, weights]` over their root mean square, times the weights
 /// (Zhang & Sennrich 2019, arXiv:1910.07467).
 pub fn rms_norm(x: &[f32], weights: &[f32], eps: f32) -> Vec<f32> {
-    let width = weights.len();
     let mut out = vec![0.0; x.len()];
     let instructions = Instructions::best();
-    in_tasks(&mut out, width, |start, out| {
+    in_tasks(&mut out, weights.len(), |start, out| {
         let x = &x[start..start + out.len()];
-        match instructions {
-            // SAFETY: the processor has the instructions.
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512Vnni | Instructions::Avx512 => unsafe {
-                rms_norm_avx512(x, weights, eps, out);
-            },
-            // SAFETY: the same.
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Avx2 => unsafe { rms_norm_avx2(x, weights, eps, out) },
-            Instructions::Portable => rms_norm_rows(x, weights, eps, out),
-        }
+        rms_norm_with(instructions, x, weights, eps, out);
     });
     out
+}
+
+/// `x + scale * added`, value by value, and [`rms_norm`] of it, in one go.
+pub fn add_and_norm(
+    x: &[f32],
+    added: &[f32],
+    scale: f32,
+    weights: &[f32],
+    eps: f32,
+) -> (Vec<f32>, Vec<f32>) {
+    let (mut sums, mut normed) = (x.to_vec(), vec![0.0; x.len()]);
+    let instructions = Instructions::best();
+    let shared = Shared(normed.as_mut_ptr());
+    in_tasks(&mut sums, weights.len(), |start, sums| {
+        let range = start..start + sums.len();
+        add_to(sums, &added[range.clone()], scale);
+        // SAFETY: it is as long as the sums, whose parts do not overlap.
+        let out = unsafe { shared.part(range) };
+        rms_norm_with(instructions, sums, weights, eps, out);
+    });
+    (sums, normed)
+}
+
+fn rms_norm_with(
+    instructions: Instructions,
+    x: &[f32],
+    weights: &[f32],
+    eps: f32,
+    out: &mut [f32],
+) {
+    match instructions {
+        // SAFETY: the processor has the instructions.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512Vnni | Instructions::Avx512 => unsafe {
+            rms_norm_avx512(x, weights, eps, out);
+        },
+        // SAFETY: the same.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 => unsafe { rms_norm_avx2(x, weights, eps, out) },
+        Instructions::Portable => rms_norm_rows(x, weights, eps, out),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -127,20 +161,16 @@ fn rms_norm_rows(x: &[f32], weights: &[f32], eps: f32, out: &mut [f32]) {
     }
 }
 
-/// `x + scale * added`, value by value.
-pub fn add(x: &[f32], added: &[f32], scale: f32) -> Vec<f32> {
-    let mut out = x.to_vec();
-    in_tasks(&mut out, 1, |start, out| {
-        let added = &added[start..start + out.len()];
-        if scale == 1.0 {
-            out.iter_mut().zip(added).for_each(|(y, added)| *y += added);
-        } else {
-            out.iter_mut()
-                .zip(added)
-                .for_each(|(y, added)| *y += added * scale);
-        }
-    });
-    out
+fn add_to(sums: &mut [f32], added: &[f32], scale: f32) {
+    if scale == 1.0 {
+        sums.iter_mut()
+            .zip(added)
+            .for_each(|(sum, added)| *sum += added);
+    } else {
+        sums.iter_mut()
+            .zip(added)
+            .for_each(|(sum, added)| *sum += added * scale);
+    }
 }
 
 /// Hands whole rows to `task`, with the index of their first value.

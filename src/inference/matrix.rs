@@ -110,28 +110,26 @@ impl PackedMatrix {
             for (first, depth, index) in parts {
                 let panel = &self.panels[index * inputs * PANEL..(index + 1) * inputs * PANEL];
                 let width = PANEL.min(outputs - index * PANEL);
-                let mut block = [0.0_f32; ROWS * PANEL];
                 let depth_end = inputs.min(depth + DEPTH);
                 let part = &panel[depth * PANEL..depth_end * PANEL];
                 let end = rows.min(first + ROWS_KEPT);
                 for row in (first..end).step_by(ROWS) {
                     let count = ROWS.min(end - row);
+                    let x = &x[row * inputs + depth..];
                     // SAFETY: this task alone has these columns of `y`, and
-                    // the rows and columns are inside it.
-                    let at = |r: usize| unsafe { shared.at((row + r) * outputs + index * PANEL) };
-                    for (r, sums) in block.chunks_exact_mut(PANEL).take(count).enumerate() {
-                        // The first pass finds nothing there.
-                        if depth == 0 {
-                            sums.fill(0.0);
+                    // the rows and columns are inside it. The first pass over
+                    // the inputs writes them all.
+                    unsafe {
+                        let sums = Sums {
+                            at: shared.at(row * outputs + index * PANEL),
+                            stride: outputs,
+                            is_new: depth == 0,
+                        };
+                        if width == PANEL {
+                            kernel.run(x, inputs, part, count, sums);
                         } else {
-                            // SAFETY: the first pass has written it.
-                            unsafe { load(at(r), width, sums) };
+                            kernel.run_narrow(x, inputs, part, (count, width), sums);
                         }
-                    }
-                    kernel.run(&x[row * inputs + depth..], inputs, part, count, &mut block);
-                    for (r, sums) in block.chunks_exact(PANEL).take(count).enumerate() {
-                        // SAFETY: as for `at`.
-                        unsafe { store(sums, width, at(r)) };
                     }
                 }
             }
@@ -147,41 +145,14 @@ impl PackedMatrix {
     }
 }
 
-/// Copies `width` sums from their place. A whole panel is a few vectors
-/// instead of a call.
-///
-/// # Safety
-/// There are as many, and they were written.
-#[inline(always)]
-unsafe fn load(from: *const f32, width: usize, sums: &mut [f32]) {
-    // SAFETY: the caller's.
-    unsafe {
-        if width == PANEL {
-            *sums.as_mut_ptr().cast::<[f32; PANEL]>() =
-                from.cast::<[f32; PANEL]>().read_unaligned();
-        } else {
-            sums.fill(0.0);
-            sums.as_mut_ptr().copy_from_nonoverlapping(from, width);
-        }
-    }
-}
-
-/// Copies `width` sums to their place.
-///
-/// # Safety
-/// There is room for as many.
-#[inline(always)]
-unsafe fn store(sums: &[f32], width: usize, to: *mut f32) {
-    // SAFETY: the caller's.
-    unsafe {
-        if width == PANEL {
-            let whole = sums.as_ptr().cast::<[f32; PANEL]>();
-            to.cast::<[f32; PANEL]>()
-                .write_unaligned(whole.read_unaligned());
-        } else {
-            to.copy_from_nonoverlapping(sums.as_ptr(), width);
-        }
-    }
+/// Where the sums of a block are, row by row.
+#[derive(Clone, Copy)]
+struct Sums {
+    at: *mut f32,
+    /// From one row to the next.
+    stride: usize,
+    /// Whether nothing was written there yet.
+    is_new: bool,
 }
 
 /// The multiply-adds of one block.
@@ -189,15 +160,11 @@ unsafe fn store(sums: &[f32], width: usize, to: *mut f32) {
 struct Kernel(Instructions);
 
 impl Kernel {
-    /// Adds `count` rows of `x` (at `stride`) times a panel part to `sums`.
-    fn run(
-        self,
-        x: &[f32],
-        stride: usize,
-        panel: &[f32],
-        count: usize,
-        sums: &mut [f32; ROWS * PANEL],
-    ) {
+    /// Adds `count` rows of `x` (at `stride`) times a panel part to the sums.
+    ///
+    /// # Safety
+    /// There are `count` rows of as many sums as a panel has columns.
+    unsafe fn run(self, x: &[f32], stride: usize, panel: &[f32], count: usize, sums: Sums) {
         let depth = panel.len() / PANEL;
         assert!(count <= ROWS && (count == 0 || x.len() >= (count - 1) * stride + depth));
         match self.0 {
@@ -208,11 +175,20 @@ impl Kernel {
             Instructions::Avx512Vnni | Instructions::Avx512 => unsafe {
                 avx512::run(x, stride, panel, count, sums);
             },
+            // SAFETY: the same.
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => unsafe { avx2::run(x, stride, panel, count, sums) },
             Instructions::Portable => {
                 for r in 0..count {
-                    let sums = &mut sums[r * PANEL..(r + 1) * PANEL];
+                    // SAFETY: the caller's; new sums are written before they
+                    // are read.
+                    let sums = unsafe {
+                        let at = sums.at.add(r * sums.stride);
+                        if sums.is_new {
+                            at.write_bytes(0, PANEL);
+                        }
+                        std::slice::from_raw_parts_mut(at, PANEL)
+                    };
                     for (k, weights) in panel.chunks_exact(PANEL).enumerate() {
                         let value = x[r * stride + k];
                         for (sum, weight) in sums.iter_mut().zip(weights) {
@@ -223,23 +199,54 @@ impl Kernel {
             }
         }
     }
+
+    /// As [`Kernel::run`], for rows of `width` sums.
+    ///
+    /// # Safety
+    /// There are `count` rows of `width` sums.
+    unsafe fn run_narrow(
+        self,
+        x: &[f32],
+        stride: usize,
+        panel: &[f32],
+        (count, width): (usize, usize),
+        sums: Sums,
+    ) {
+        let mut block = [0.0_f32; ROWS * PANEL];
+        let whole = Sums {
+            at: block.as_mut_ptr(),
+            stride: PANEL,
+            is_new: false,
+        };
+        // SAFETY: the caller's; the block has room for whole panels.
+        unsafe {
+            if !sums.is_new {
+                for r in 0..count {
+                    let from = sums.at.add(r * sums.stride);
+                    whole
+                        .at
+                        .add(r * PANEL)
+                        .copy_from_nonoverlapping(from, width);
+                }
+            }
+            self.run(x, stride, panel, count, whole);
+            for r in 0..count {
+                let to = sums.at.add(r * sums.stride);
+                to.copy_from_nonoverlapping(whole.at.add(r * PANEL), width);
+            }
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
-    use super::{PANEL, ROWS};
+    use super::{PANEL, Sums};
     use std::arch::x86_64::{
         _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
     #[target_feature(enable = "avx512f")]
-    pub unsafe fn run(
-        x: &[f32],
-        stride: usize,
-        panel: &[f32],
-        count: usize,
-        sums: &mut [f32; ROWS * PANEL],
-    ) {
+    pub unsafe fn run(x: &[f32], stride: usize, panel: &[f32], count: usize, sums: Sums) {
         // SAFETY: the caller checked the lengths.
         unsafe {
             match count {
@@ -262,20 +269,17 @@ mod avx512 {
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn tile<const N: usize>(
-        x: &[f32],
-        stride: usize,
-        panel: &[f32],
-        sums: &mut [f32; ROWS * PANEL],
-    ) {
+    unsafe fn tile<const N: usize>(x: &[f32], stride: usize, panel: &[f32], sums: Sums) {
         // SAFETY: `x` holds N rows at `stride`, each as long as the panel is
-        // deep; `sums` holds 12 rows.
+        // deep; there are as many rows of sums.
         unsafe {
             let mut low = [_mm512_setzero_ps(); N];
             let mut high = [_mm512_setzero_ps(); N];
             for r in 0..N {
-                low[r] = _mm512_loadu_ps(sums.as_ptr().add(r * PANEL));
-                high[r] = _mm512_loadu_ps(sums.as_ptr().add(r * PANEL + 16));
+                if !sums.is_new {
+                    low[r] = _mm512_loadu_ps(sums.at.add(r * sums.stride));
+                    high[r] = _mm512_loadu_ps(sums.at.add(r * sums.stride + 16));
+                }
             }
             let (x, panel_start) = (x.as_ptr(), panel.as_ptr());
             for k in 0..panel.len() / PANEL {
@@ -288,8 +292,8 @@ mod avx512 {
                 }
             }
             for r in 0..N {
-                _mm512_storeu_ps(sums.as_mut_ptr().add(r * PANEL), low[r]);
-                _mm512_storeu_ps(sums.as_mut_ptr().add(r * PANEL + 16), high[r]);
+                _mm512_storeu_ps(sums.at.add(r * sums.stride), low[r]);
+                _mm512_storeu_ps(sums.at.add(r * sums.stride + 16), high[r]);
             }
         }
     }
@@ -297,27 +301,24 @@ mod avx512 {
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use super::{PANEL, ROWS};
+    use super::{PANEL, Sums};
     use std::arch::x86_64::{
         _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
     };
 
     #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn run(
-        x: &[f32],
-        stride: usize,
-        panel: &[f32],
-        count: usize,
-        sums: &mut [f32; ROWS * PANEL],
-    ) {
+    pub unsafe fn run(x: &[f32], stride: usize, panel: &[f32], count: usize, sums: Sums) {
         // Sixteen registers hold six rows of half a panel.
         for start in (0..count).step_by(6) {
             for half in [0, 16] {
                 let x = &x[start * stride..];
-                let sums = &mut sums[start * PANEL + half..];
                 let panel = &panel[half..];
                 // SAFETY: the caller checked the lengths.
                 unsafe {
+                    let sums = Sums {
+                        at: sums.at.add(start * sums.stride + half),
+                        ..sums
+                    };
                     match count - start {
                         1 => tile::<1>(x, stride, panel, sums),
                         2 => tile::<2>(x, stride, panel, sums),
@@ -333,15 +334,17 @@ mod avx2 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn tile<const N: usize>(x: &[f32], stride: usize, panel: &[f32], sums: &mut [f32]) {
+    unsafe fn tile<const N: usize>(x: &[f32], stride: usize, panel: &[f32], sums: Sums) {
         // SAFETY: as for `run`; the panel starts at this half, so its last
         // line is 16 long or more.
         unsafe {
             let mut low = [_mm256_setzero_ps(); N];
             let mut high = [_mm256_setzero_ps(); N];
             for r in 0..N {
-                low[r] = _mm256_loadu_ps(sums.as_ptr().add(r * PANEL));
-                high[r] = _mm256_loadu_ps(sums.as_ptr().add(r * PANEL + 8));
+                if !sums.is_new {
+                    low[r] = _mm256_loadu_ps(sums.at.add(r * sums.stride));
+                    high[r] = _mm256_loadu_ps(sums.at.add(r * sums.stride + 8));
+                }
             }
             let (x, panel_start) = (x.as_ptr(), panel.as_ptr());
             for k in 0..panel.len().div_ceil(PANEL) {
@@ -354,8 +357,8 @@ mod avx2 {
                 }
             }
             for r in 0..N {
-                _mm256_storeu_ps(sums.as_mut_ptr().add(r * PANEL), low[r]);
-                _mm256_storeu_ps(sums.as_mut_ptr().add(r * PANEL + 8), high[r]);
+                _mm256_storeu_ps(sums.at.add(r * sums.stride), low[r]);
+                _mm256_storeu_ps(sums.at.add(r * sums.stride + 8), high[r]);
             }
         }
     }

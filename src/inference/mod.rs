@@ -52,6 +52,7 @@ mod rope;
 mod row_search;
 mod sampling;
 mod sequence;
+mod slots;
 mod speed;
 mod tags;
 mod template;
