@@ -187,11 +187,13 @@ impl<K: Kept> HostCache for Slots<K> {
                 *entry = Some(*span);
             }
         }
+        let heads = self.heads;
         let in_slot = |index: usize, slot: &mut [Option<Slot<K>>], is_whole: bool| {
             if let (Some(Some(slot)), Some(span)) = (slot.first_mut(), span_of_slot[index]) {
                 layer.store(slot, &span);
                 if is_whole {
                     for head in 0..keys {
+                        slot.fetch(heads, what.layer, head + 1, span.past);
                         layer.attend(slot, &Task::new(&span, head, 0));
                     }
                 }

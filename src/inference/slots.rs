@@ -100,7 +100,34 @@ impl<K: Kept> Slot<K> {
         };
         (&layer.keys[of(heads.dim)], &layer.values[of(padded(heads))])
     }
+
+    /// Asks the processor for the keys and values of a head's first positions,
+    /// for soon.
+    pub fn fetch(&self, heads: Heads, layer: usize, head: usize, positions: usize) {
+        if head >= heads.keys {
+            return;
+        }
+        let (keys, values) = self.of_head(heads, layer, head);
+        let (tiles, width) = (positions.div_ceil(LANES), padded(heads));
+        fetch(&keys[..tiles * LANES * heads.dim]);
+        fetch(&values[..positions * width]);
+    }
 }
+
+/// Bytes that a processor fetches at once.
+const LINE: usize = 64;
+
+#[cfg(target_arch = "x86_64")]
+fn fetch<K>(values: &[K]) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in values.chunks(LINE / size_of::<K>()) {
+        // SAFETY: every x86-64 processor has it, and it touches no memory.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn fetch<K>(_: &[K]) {}
 
 /// The width of a value in memory.
 fn padded(heads: Heads) -> usize {
