@@ -1,6 +1,6 @@
 use super::body::{Parameter, cut};
 use crate::domain::{FinishReason, Generated, GenerationSettings};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 use ureq::http::StatusCode;
 
@@ -47,17 +47,24 @@ pub enum Hopeless {
 pub fn completion(body: &[u8], settings: &GenerationSettings) -> Result<Generated, Trouble> {
     let reply: Value = serde_json::from_slice(body)
         .map_err(|error| passing(format!("the reply is no JSON ({error})")))?;
+    // Some gateways say 200 and put the status into the body, also beside what
+    // was said before the error.
+    let within = ["/error", "/choices/0/error"];
+    let error = within.iter().find_map(|place| {
+        let error = reply.pointer(place)?;
+        (!error.is_null() && error.as_str() != Some("")).then_some(error)
+    });
+    if let Some(error) = error {
+        let status = error
+            .get("code")
+            .and_then(Value::as_u64)
+            .and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok())
+            .filter(|status| status.as_u16() >= 400)
+            .unwrap_or(StatusCode::BAD_GATEWAY);
+        let body = json!({ "error": error }).to_string();
+        return Err(trouble(status, body.as_bytes(), None, &[]));
+    }
     let Some(choice) = reply.pointer("/choices/0") else {
-        // Some gateways say 200 and put the status into the body.
-        if reply.get("error").is_some_and(|error| !error.is_null()) {
-            let status = reply
-                .pointer("/error/code")
-                .and_then(Value::as_u64)
-                .and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok())
-                .filter(|status| status.as_u16() >= 400)
-                .unwrap_or(StatusCode::BAD_GATEWAY);
-            return Err(trouble(status, body, None, &[]));
-        }
         return Err(passing("the reply holds no choices".to_owned()));
     };
     let reason = choice
@@ -68,6 +75,11 @@ pub fn completion(body: &[u8], settings: &GenerationSettings) -> Result<Generate
         return Err(Trouble::Prompt(
             "the server's content filter held the answer back".to_owned(),
         ));
+    }
+    if matches!(reason, "error" | "abort") {
+        return Err(passing(format!(
+            "the server broke the answer off (finish_reason {reason:?})"
+        )));
     }
     let message = choice.get("message");
     if let Some(refusal) = message
