@@ -14,10 +14,7 @@ pub fn at(cache: &CacheDir, device: &str, bases: Vec<PathBuf>) -> Result<StudyEn
             place.display()
         ))
     })?;
-    let worker = WorkerProgram {
-        program: std::env::current_exe().context("cannot find this program")?,
-        args: vec!["worker".to_owned()],
-    };
+    let worker = WorkerProgram::itself().context("cannot find this program")?;
     Ok(StudyEncoders::new(
         &worker,
         &LaneDevice::alone(device),

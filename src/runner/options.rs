@@ -1,5 +1,6 @@
 use super::devices::LaneDevice;
-use std::{path::PathBuf, time::Duration};
+use crate::worker;
+use std::{io, path::PathBuf, time::Duration};
 
 /// The program that serves as a worker.
 #[derive(Debug, Clone)]
@@ -10,12 +11,34 @@ pub struct WorkerProgram {
     pub args: Vec<String>,
 }
 
+impl WorkerProgram {
+    /// This very program: where the system allows it, the one that runs now,
+    /// also when another version has taken its place on disk.
+    ///
+    /// # Errors
+    /// When the system does not say where it is.
+    pub fn itself() -> io::Result<Self> {
+        let running = PathBuf::from(worker::ITSELF);
+        let program = match running.exists() {
+            true => running,
+            false => std::env::current_exe()?,
+        };
+        Ok(Self {
+            program,
+            args: vec!["worker".to_owned()],
+        })
+    }
+}
+
 /// What the command line decides about a run.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
     /// Retry failed cells from their outstanding questions; move complete
     /// and changed cells aside and start over.
     pub force: bool,
+    /// Compare what complete experiments say with their checksums, and write
+    /// again what is damaged.
+    pub is_deep: bool,
     /// End after the first experiment that fails.
     pub fail_fast: bool,
     /// One lane of work for each.

@@ -36,7 +36,7 @@ pub use exit::describe_exit;
 pub use floats::Floats;
 pub use gpu::Gpus;
 pub use on_demand::{EmbedderOnDemand, ScorerOnDemand};
-pub use parent::{Spawn, Worker, WorkerEvent, WorkerMessage};
+pub use parent::{ITSELF, Spawn, Worker, WorkerEvent, WorkerMessage};
 pub use protocol::{Load, Reply, Request, Role};
 pub use searcher::SearchingWorker;
 #[cfg(feature = "inference")]

@@ -15,6 +15,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The program that runs, by a path that stays good when its file is replaced
+/// or removed, and then means the same version.
+pub const ITSELF: &str = "/proc/self/exe";
+
+/// A killed worker that is still there after so long is left to itself.
+const STUBBORN: Duration = Duration::from_secs(30);
+
 /// How long a worker may take to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -107,7 +114,12 @@ impl Worker {
         };
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
         socket.set_write_timeout(Some(SEND_LIMIT)).map_err(failed)?;
-        let child = Command::new(&spawn.program)
+        let reading = socket.try_clone().map_err(failed)?;
+        let mut command = Command::new(&spawn.program);
+        if spawn.program == Path::new(ITSELF) {
+            command.arg0(env!("CARGO_PKG_NAME"));
+        }
+        let mut child = command
             .args(&spawn.args)
             .arg("--parent")
             .arg(std::process::id().to_string())
@@ -118,11 +130,14 @@ impl Worker {
             .process_group(0)
             .spawn()
             .map_err(failed)?;
-        let reading = socket.try_clone().map_err(failed)?;
         let reader = std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || read_replies(number, reading, &tell))
-            .map_err(failed)?;
+            .map_err(|error| {
+                // Nobody else would ever wait for it.
+                let _ = child.kill().and_then(|()| child.wait());
+                failed(error)
+            })?;
         Ok(Self {
             number,
             child,
@@ -200,10 +215,12 @@ impl Worker {
         // Children of the worker may outlive it: the group gets the signal
         // in any case.
         self.signal(Signal::KILL);
-        if self.status.is_none() {
-            self.status = self.child.wait().ok();
-        }
-        if let Some(reader) = self.reader.take() {
+        // A process that hangs in a driver does not even go then. The run goes
+        // on without it; the kernel ends it when the driver answers.
+        let is_gone = self.wait(STUBBORN).is_some();
+        if let Some(reader) = self.reader.take()
+            && is_gone
+        {
             // The socket is closed on the other side, so the thread ends.
             let _ = reader.join();
         }
@@ -212,7 +229,7 @@ impl Worker {
     /// SIGKILL to the group at once, as a second Ctrl-C asks for.
     pub fn kill_now(&mut self) {
         self.signal(Signal::KILL);
-        self.status = self.child.wait().ok();
+        self.wait(GRACE);
     }
 
     fn signal(&self, signal: Signal) {
