@@ -225,8 +225,13 @@ impl Schedule {
         if self.is_last_round {
             return false;
         }
-        if let Some(running) = self.lanes[lane].running.take() {
-            self.postponed.push(running.cell);
+        if let Some(Running { cell, .. }) = self.lanes[lane].running.take() {
+            // Nobody here will say of it whether it can be started: a lane that
+            // was to be judged by it would wait for ever.
+            if let Some(suspect) = self.barred.remove(&cell) {
+                self.lanes[suspect].unstarted = self.lanes[suspect].unstarted.saturating_sub(1);
+            }
+            self.postponed.push(cell);
         }
         true
     }
