@@ -98,9 +98,15 @@ impl ArtifactError {
 
     /// What a person can do about it, one sentence.
     pub fn advice(&self) -> Option<String> {
-        let Self::Io { path, source, .. } = self else {
+        let Self::Io {
+            action,
+            path,
+            source,
+        } = self
+        else {
             return None;
         };
+        let reads = ["reading", "listing", "looking at"].contains(action);
         let place = existing_ancestor(path);
         let shown = place.display();
         Some(match Errno::from_io_error(source)? {
@@ -119,6 +125,10 @@ impl ArtifactError {
             ),
             Errno::ROFS => format!(
                 "The file system of {shown} is mounted read-only: mount it writable, or use another directory."
+            ),
+            Errno::ACCESS | Errno::PERM if reads => format!(
+                "This user may not read {}: change its permissions.",
+                path.display()
             ),
             Errno::ACCESS | Errno::PERM => format!(
                 "This user may not write in {shown}: change its permissions, or use another directory."

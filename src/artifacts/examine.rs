@@ -49,6 +49,25 @@ pub fn examine(directory: &ExperimentDir, deep: bool) -> Option<Health> {
     Some(examination.finish())
 }
 
+/// Whether a complete experiment's results are damaged, so that they are to be
+/// written again from what is kept.
+pub fn is_to_be_rewritten(directory: &ExperimentDir, deep: bool) -> bool {
+    let Ok(listing) = Listing::of(&directory.path) else {
+        return false;
+    };
+    let mut examination = Examination::new(directory, listing);
+    examination.read_state();
+    if deep {
+        examination.count(true);
+    }
+    examination.check_complete();
+    if deep {
+        examination.check_metadata();
+        examination.check_seal();
+    }
+    examination.next_step() == NextStep::Rewrite
+}
+
 struct Examination<'a> {
     directory: &'a ExperimentDir,
     listing: Listing,
@@ -428,7 +447,7 @@ impl<'a> Examination<'a> {
             Some(Phase::Complete) if outstanding == 0 && self.total > 0 => {
                 if self.lies.contains(&Lie::CompleteUnscored) {
                     missing()
-                } else if self.lies.iter().any(|lie| !lie.is_ordinary()) {
+                } else if self.lies.iter().any(Lie::is_mended_by_results) {
                     NextStep::Rewrite
                 } else {
                     NextStep::Nothing

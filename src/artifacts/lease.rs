@@ -224,6 +224,15 @@ impl Lease {
         })
     }
 
+    /// What is behind an error of reading or writing: who takes over removes
+    /// what the one before has not finished.
+    pub fn loss_behind(&self, error: ArtifactError) -> ArtifactError {
+        match self.check() {
+            Err(lost @ ArtifactError::LeaseLost { .. }) => lost,
+            _ => error,
+        }
+    }
+
     /// Whether nobody has taken over yet. The next owner's number is the next
     /// one, because its journal and its lease are the only higher ones.
     ///

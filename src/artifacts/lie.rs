@@ -111,6 +111,26 @@ impl Lie {
         }
     }
 
+    /// Whether it is gone when the results of a complete experiment are written
+    /// again from its answers.
+    pub(super) fn is_mended_by_results(&self) -> bool {
+        match self {
+            Self::Unreadable { file, .. }
+            | Self::CompleteWithout { file }
+            | Self::Tampered { file, .. } => {
+                ["predictions.json", "results.json"].contains(&file.as_str())
+            }
+            Self::CountsDiffer { .. } | Self::Duplicates { .. } | Self::ErrorScored { .. } => true,
+            Self::NoState
+            | Self::Newer { .. }
+            | Self::CompleteUnanswered { .. }
+            | Self::CompleteUnscored
+            | Self::DamagedJournal { .. }
+            | Self::WrongHash
+            | Self::OwnerGone { .. } => false,
+        }
+    }
+
     /// True for what every kill leaves behind and `resume` puts right without
     /// any loss: it is told, and is no failure.
     pub const fn is_ordinary(&self) -> bool {

@@ -43,7 +43,7 @@ mod tests;
 pub use atomic::Durability;
 pub use error::{ArtifactError, Result};
 pub use error_log::{ErrorLog, StoredErrorLog};
-pub use examine::examine;
+pub use examine::{examine, is_to_be_rewritten};
 pub use experiment_dir::ExperimentDir;
 pub use health::{Health, NextStep, StudyHealth, scan, studies};
 pub use identity::{StoredIdentity, differences};

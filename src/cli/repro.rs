@@ -8,7 +8,7 @@ use super::{
 use crate::{
     artifacts::{ExperimentDir, StudyDir, now},
     domain::Prediction,
-    runner::{Ingredients, Resources, environment},
+    runner::{Ingredients, Manner, Resources, environment},
 };
 use anyhow::anyhow;
 use clap::Args;
@@ -106,7 +106,7 @@ pub fn run(args: &ReproArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError
         )));
     }
     file.study.output_dir = aside.display().to_string();
-    let status = run::execute(&mut file, &[spec], &args.how, false, true)?;
+    let status = run::execute(&mut file, &[spec], &args.how, Manner::default(), true)?;
     if args.how.dry_run {
         return Ok(status);
     }

@@ -3,6 +3,7 @@ use super::{
     run::{self, How},
     study_file::{self, Overrides, Selection},
 };
+use crate::runner::Manner;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -32,5 +33,10 @@ pub fn run(args: &ResumeArgs) -> Result<ExitStatus, CliError> {
     // To resume is to go on: what is complete stays, unless --force says more.
     study_file::unchanged(&mut file.study);
     let selected = args.selection.select(&file.study)?;
-    run::execute(&mut file, &selected, &args.how, args.overrides.force, false)
+    let manner = Manner {
+        force: args.overrides.force,
+        is_deep: true,
+        ..Manner::default()
+    };
+    run::execute(&mut file, &selected, &args.how, manner, false)
 }

@@ -12,8 +12,8 @@ use crate::{
     cluster::{self, Submission},
     domain::{ExperimentSpec, FailureClass},
     runner::{
-        self, DeviceError, LaneDevice, Machine, Plan, Resources, RunError, RunOptions, StudyRun,
-        WorkerProgram, grow_in_large_steps,
+        self, DeviceError, LaneDevice, Machine, Manner, Plan, Resources, RunError, RunOptions,
+        StudyRun, WorkerProgram, grow_in_large_steps,
     },
 };
 use anyhow::{Context, anyhow};
@@ -171,7 +171,10 @@ pub fn run(args: &RunArgs) -> Result<ExitStatus, CliError> {
         &mut file,
         &selected,
         &args.how,
-        args.overrides.force,
+        Manner {
+            force: args.overrides.force,
+            ..Manner::default()
+        },
         keep_yaml,
     )
 }
@@ -214,7 +217,7 @@ pub fn execute(
     file: &mut StudyFile,
     selected: &[ExperimentSpec],
     how: &How,
-    force: bool,
+    manner: Manner,
     keep_yaml: bool,
 ) -> Result<ExitStatus, CliError> {
     let output = PathBuf::from(&file.study.output_dir);
@@ -232,7 +235,7 @@ pub fn execute(
     }
     let file = &*file;
     let study = &file.study;
-    let planned = planned(file, selected, output, &mut resources, force)?;
+    let planned = planned(file, selected, output, &mut resources, manner)?;
     if let Some(remark) = table::more_than_asked(study, &planned) {
         eprintln!("warning: {remark}");
     }
@@ -241,10 +244,19 @@ pub fn execute(
         table::print_plan(study, selected, &planned, output, how)?;
         return Ok(ExitStatus::OK);
     }
-    refuse_changed(&planned)?;
+    refuse_changed(planned.changed())?;
     let devices = lanes(how)?;
 
     if keep_yaml {
+        // Whoever starts some over by force may do so one after the other.
+        let besides = match manner.force {
+            true => Vec::new(),
+            false => {
+                runner::changed_besides(study, selected, &StudyDir::at(output)).map_err(artifact)?
+            }
+        };
+        let besides = besides.iter();
+        refuse_changed(besides.map(|(name, differences)| (name.as_str(), differences.as_slice())))?;
         refuse_foreign(output, file)?;
     }
     let dir = StudyDir::create(output).map_err(artifact)?;
@@ -254,14 +266,12 @@ pub fn execute(
     dir.write_manifest(&manifest(file, &dir))
         .map_err(artifact)?;
     let options = RunOptions {
-        force,
+        force: manner.force,
+        is_deep: manner.is_deep,
         fail_fast: how.fail_fast,
         devices,
         timeout: how.timeout,
-        worker: WorkerProgram {
-            program: std::env::current_exe().context("cannot find this program")?,
-            args: vec!["worker".to_owned()],
-        },
+        worker: WorkerProgram::itself().context("cannot find this program")?,
         bases: file.bases.clone(),
         cache: how.cache.path(),
     };
@@ -290,19 +300,21 @@ pub fn planned(
     selected: &[ExperimentSpec],
     output: &Path,
     resources: &mut Resources,
-    force: bool,
+    manner: Manner,
 ) -> Result<Plan, CliError> {
     // A plan only looks, also where there is nothing yet to look at.
     let dir = StudyDir::at(output);
     if let Err(error @ ArtifactError::Newer { .. }) = dir.read_manifest() {
         return Err(artifact(error));
     }
-    runner::plan(&file.study, selected, &dir, resources, force).map_err(artifact)
+    runner::plan(&file.study, selected, &dir, resources, manner).map_err(artifact)
 }
 
-pub fn refuse_changed(plan: &Plan) -> Result<(), CliError> {
+pub fn refuse_changed<'a>(
+    changed: impl Iterator<Item = (&'a str, &'a [String])>,
+) -> Result<(), CliError> {
     let mut lines = Vec::new();
-    for (name, differences) in plan.changed() {
+    for (name, differences) in changed {
         lines.push(format!("{name}: {}", differences.join("; ")));
     }
     if lines.is_empty() {

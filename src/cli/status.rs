@@ -68,7 +68,7 @@ pub fn run(args: &StatusArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
         .filter_map(|experiment| Some((experiment.name.as_str(), experiment.phase?)))
         .collect();
     let count = |phase: Phase| phases.values().filter(|&&has| has == phase).count();
-    let total = file.study.experiments.len();
+    let total = file.study.to_run();
     let (complete, failed) = (count(Phase::Complete), count(Phase::Failed));
     if args.json {
         let submissions: Vec<Value> = submissions

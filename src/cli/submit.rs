@@ -11,7 +11,7 @@ use crate::{
         aggregate_script, array_script,
     },
     domain::{BatchSize, ExperimentSpec},
-    runner::{Action, Resources},
+    runner::{Action, Manner, Resources},
 };
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
@@ -133,13 +133,19 @@ pub fn run(args: &SubmitArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
         .with_context(|| format!("cannot find {}", file.study.output_dir))?;
     let dir = StudyDir::at(&root);
     let mut resources = Resources::new(file.bases.clone());
-    let plan = run::planned(&file, &selected, &root, &mut resources, false)?;
-    run::refuse_changed(&plan)?;
+    let plan = run::planned(&file, &selected, &root, &mut resources, Manner::default())?;
+    run::refuse_changed(plan.changed())?;
 
     let queued = queued(&dir, args.print)?;
     let (mut outstanding, mut busy, mut complete) = (Vec::new(), 0, 0);
+    // Of a searched grid the cells that are left are left out, once enough of
+    // them were tried.
+    let search = file.study.search.as_ref();
+    let search = search.filter(|search| search.is_over(|name| dir.experiment(name).exists()));
+    let is_left_out = |name: &String| search.is_some_and(|search| search.cells.contains(name));
     for (spec, planned) in selected.iter().zip(&plan.experiments) {
         match planned.action {
+            Action::New if is_left_out(&spec.name) => complete += 1,
             Action::Complete | Action::Unavailable { .. } => complete += 1,
             Action::Owned { .. } => busy += 1,
             _ if queued.contains(&spec.name) => busy += 1,

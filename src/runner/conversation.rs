@@ -3,7 +3,6 @@ use super::{
     dialogue::{Dialogue, Settled, blank, request, retrieved},
     experiment::{ExperimentRun, Stop},
     generation::Generated,
-    lane::lock,
     origin::Origin,
     round::{InnerSteps, Round},
 };
@@ -138,7 +137,7 @@ impl ExperimentRun<'_, '_> {
     ) -> Result<(), Stop> {
         let mut answered = Vec::new();
         for idx in moved {
-            if self.signals.received().is_some() {
+            if self.signals.is_stopping() {
                 return Err(Stop::Interrupted);
             }
             let Some(dialogue) = dialogues.get_mut(idx) else {
@@ -157,7 +156,7 @@ impl ExperimentRun<'_, '_> {
             }
         }
         // The generator is next.
-        lock(self.shelf).release_models();
+        self.shelf()?.release_models();
         self.keep(answered, best, journal)
     }
 

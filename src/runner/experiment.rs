@@ -2,7 +2,7 @@ use super::{
     batches, dialogue,
     generation::{Generated, Generation, failure_of},
     judge::Judge,
-    lane::lock,
+    lane::{lock, patiently},
     lessons::Lessons,
     listener::Ears,
     message::Message,
@@ -35,7 +35,7 @@ use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
     ops::ControlFlow,
-    sync::{Mutex, TryLockError},
+    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -68,9 +68,6 @@ pub struct ExperimentRun<'r, 'q> {
     /// The models of metrics, which are asked after the study's last answer.
     pub models: &'r ScoringModels,
 }
-
-/// A lane that waits for another's search looks again after this.
-const WAIT: Duration = Duration::from_millis(50);
 
 /// How an experiment ended, for the loop over them.
 pub enum Verdict {
@@ -113,12 +110,15 @@ impl ExperimentRun<'_, '_> {
         let start = Instant::now();
         let mut state = match self.begin() {
             Ok(state) => state,
-            Err(error) => return self.artifact_failed(&error),
+            Err(error) => {
+                let mut state = State::new(0, self.settings.metrics.clone());
+                return self.artifact_failed(error, &mut state, start);
+            }
         };
         let verdict = self.phases(&mut state, start);
         let verdict = match verdict {
             Ok(verdict) => verdict,
-            Err(Stop::Artifact(error)) => self.artifact_failed(&error),
+            Err(Stop::Artifact(error)) => self.artifact_failed(error, &mut state, start),
             Err(Stop::Interrupted) => {
                 state.interrupted = true;
                 match self
@@ -127,7 +127,7 @@ impl ExperimentRun<'_, '_> {
                     .and_then(|()| self.dir.write_state(&state))
                 {
                     Ok(()) => Verdict::Interrupted(self.report(&state, None, start)),
-                    Err(error) => self.artifact_failed(&error),
+                    Err(error) => self.artifact_failed(error, &mut state, start),
                 }
             }
             Err(Stop::Fail(failure)) if failure.class == FailureClass::Environment => {
@@ -135,7 +135,7 @@ impl ExperimentRun<'_, '_> {
             }
             Err(Stop::Fail(failure)) => match self.fail(&mut state, &failure, None) {
                 Ok(()) => Verdict::Next(self.report(&state, Some(failure), start)),
-                Err(error) => self.artifact_failed(&error),
+                Err(error) => self.artifact_failed(error, &mut state, start),
             },
         };
         if let Verdict::Next(report) | Verdict::Interrupted(report) = &verdict {
@@ -201,6 +201,8 @@ impl ExperimentRun<'_, '_> {
             .iter()
             .filter(|question| !best.get(&question.idx).is_some_and(Prediction::is_answered))
             .collect();
+        state.total_questions = questions.len();
+        state.predictions_complete = questions.len() - outstanding.len();
         // Scores need no model.
         if !outstanding.is_empty() {
             self.model()?;
@@ -215,8 +217,6 @@ impl ExperimentRun<'_, '_> {
             attempt: state.attempt,
             device: Some(self.device.to_owned()),
         });
-        state.total_questions = questions.len();
-        state.predictions_complete = questions.len() - outstanding.len();
 
         if !outstanding.is_empty() {
             let mut journal = self.dir.open_journal(&self.lease)?;
@@ -345,6 +345,7 @@ impl ExperimentRun<'_, '_> {
                 },
             )
             .map_err(|why| Failure::new(FailureClass::Permanent, why))?;
+        self.resources.is_asked(&self.spec.dataset);
         if self.resources.is_news(&dataset) {
             for warning in dataset.warnings(self.settings.num_questions) {
                 self.ears.remark(&warning);
@@ -360,7 +361,7 @@ impl ExperimentRun<'_, '_> {
             );
             return Err(Failure::new(FailureClass::Permanent, message).into());
         }
-        if let Some(message) = changed_question(&self.dir, &dataset)? {
+        if let Some(message) = changed_question(&self.dir, &dataset, self.settings.num_questions)? {
             return Err(Failure::new(FailureClass::Permanent, message).into());
         }
         let stored = stored_questions(&self.dir)?;
@@ -390,19 +391,9 @@ impl ExperimentRun<'_, '_> {
                 false => ControlFlow::Continue(()),
             }
         };
-        let mut shelf = loop {
-            match self.shelf.try_lock() {
-                Ok(shelf) => break shelf,
-                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
-                // Another lane searches.
-                Err(TryLockError::WouldBlock) => {
-                    if remark(None).is_break() {
-                        return Err(Stop::Interrupted);
-                    }
-                    std::thread::sleep(WAIT);
-                }
-            }
-        };
+        // Another lane may be searching.
+        let mut shelf =
+            patiently(self.shelf, &mut || remark(None).is_continue()).ok_or(Stop::Interrupted)?;
         let ranked = shelf.rank(self.spec, queries, self.resources, &mut remark);
         if let Some(retriever) = &self.spec.retriever {
             self.index = shelf.identity(retriever).or(self.index.take());
@@ -421,8 +412,19 @@ impl ExperimentRun<'_, '_> {
     }
 
     /// The passages for a query that was ranked.
-    pub(super) fn passages(&self, query: Query<'_>) -> Result<Vec<Passage>, Stop> {
-        Ok(lock(self.shelf).passages(self.spec, query)?)
+    pub(super) fn passages(&mut self, query: Query<'_>) -> Result<Vec<Passage>, Stop> {
+        let spec = self.spec;
+        Ok(self.shelf()?.passages(spec, query)?)
+    }
+
+    /// What finds passages, as soon as no other lane is at it.
+    pub(super) fn shelf(&mut self) -> Result<MutexGuard<'_, Shelf>, Stop> {
+        let (lease, signals) = (&mut self.lease, self.signals);
+        let mut go_on = || {
+            let _ = lease.keep_alive();
+            !signals.is_stopping()
+        };
+        patiently(self.shelf, &mut go_on).ok_or(Stop::Interrupted)
     }
 
     /// Retrieves passages and renders prompts.
@@ -438,7 +440,7 @@ impl ExperimentRun<'_, '_> {
         let has_own = self.spec.reads_own_passages();
         if !has_own {
             self.rank(&queries)?;
-            lock(self.shelf).release_models();
+            self.shelf()?.release_models();
         }
         for (question, query) in outstanding.iter().zip(queries) {
             if self.signals.is_stopping() {
@@ -611,11 +613,33 @@ impl ExperimentRun<'_, '_> {
         self.dir.write_metadata(&metadata, Durability::Ordered)
     }
 
-    fn artifact_failed(&self, error: &ArtifactError) -> Verdict {
-        match error {
-            ArtifactError::LeaseLost { .. } => Verdict::TakenOver(error.to_string()),
-            _ => Verdict::StopStudy(failure_of(error)),
+    /// What is wrong with one directory costs its experiment; what is wrong
+    /// with the disk ends the study.
+    fn artifact_failed(
+        &mut self,
+        error: ArtifactError,
+        state: &mut State,
+        start: Instant,
+    ) -> Verdict {
+        let error = self.lease.loss_behind(error);
+        if matches!(error, ArtifactError::LeaseLost { .. }) {
+            return Verdict::TakenOver(error.to_string());
         }
+        let failure = failure_of(&error);
+        if failure.class == FailureClass::Environment {
+            return Verdict::StopStudy(failure);
+        }
+        // What a newer version wrote stays.
+        let is_ours = !matches!(error, ArtifactError::Newer { .. });
+        if is_ours && let Err(error) = self.fail(state, &failure, None) {
+            if error.class() == FailureClass::Environment {
+                return Verdict::StopStudy(failure_of(&error));
+            }
+            // Its state can not be told there either.
+            self.ears.remark(&format!("{}: {error}", self.spec.name));
+        }
+        state.phase = Phase::Failed;
+        Verdict::Next(self.report(state, Some(failure), start))
     }
 
     pub(super) fn report(

@@ -3,7 +3,6 @@
 use super::{
     experiment::{ExperimentRun, Stop, Verdict, about, records},
     kept_scores::KeptScores,
-    lane::lock,
     scoring::Scorer,
 };
 use crate::{
@@ -140,11 +139,13 @@ impl ExperimentRun<'_, '_> {
                 if let Err(error @ ArtifactError::LeaseLost { .. }) = lease.keep_alive() {
                     lost = Some(error);
                 }
-                stopped = signals.received().is_some();
+                stopped = signals.is_stopping();
                 !stopped && lost.is_none()
             },
         );
-        lock(self.shelf).release_models();
+        if let Ok(mut shelf) = self.shelf() {
+            shelf.release_models();
+        }
         if let Some(error) = lost {
             return Err(error.into());
         }

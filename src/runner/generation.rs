@@ -91,6 +91,8 @@ struct Loop<'g, 'a, 'q> {
     replies: Vec<StepRecord>,
     predictions: Vec<Prediction>,
     auto: bool,
+    /// No batch was to be larger.
+    ceiling: usize,
     failed_batch: Option<usize>,
     taken_over: Option<ArtifactError>,
     batches: Batches,
@@ -167,6 +169,7 @@ impl Generation<'_, '_> {
             replies: Vec::new(),
             predictions: Vec::new(),
             auto,
+            ceiling,
             failed_batch: None,
             taken_over: None,
             batches: Batches::default(),
@@ -182,7 +185,7 @@ impl Generation<'_, '_> {
             outcome,
             learned: match run.executor.policy().learned() {
                 // A ceiling below the lesson has not disproved it.
-                None if known.is_some_and(|known| known >= ceiling) => known,
+                None if known.is_some_and(|known| known >= run.ceiling) => known,
                 learned => learned,
             },
             failed_batch: run.failed_batch,
@@ -250,8 +253,11 @@ impl Loop<'_, '_, '_> {
         self.clock += (now - self.looked).min(LONGEST_LOOK);
         self.looked = now;
         self.inputs.push_back(Input::Tick(self.clock));
+        if self.taken_over.is_some() {
+            return;
+        }
         if let Err(error) = self.generation.lease.keep_alive() {
-            self.stop(error);
+            return self.stop(error);
         }
         if self.dirty
             && self.generation.settings.save_intermediate
@@ -260,15 +266,16 @@ impl Loop<'_, '_, '_> {
             self.last_checkpoint = now;
             self.dirty = false;
             let generation = &mut *self.generation;
-            let written = generation.dir.write_predictions(
-                generation.questions,
-                generation.best,
-                &Map::new(),
-                Durability::Derivable,
-            );
+            let written = generation.lease.check().and_then(|()| {
+                generation.dir.write_predictions(
+                    generation.questions,
+                    generation.best,
+                    &Map::new(),
+                    Durability::Derivable,
+                )
+            });
             if let Err(error) = written {
-                let failure = failure_of(&error);
-                self.inputs.push_back(Input::Stop { failure });
+                self.stop(error);
             }
         }
     }
@@ -293,18 +300,28 @@ impl Loop<'_, '_, '_> {
     }
 
     fn stop(&mut self, error: ArtifactError) {
-        let input = match error {
-            ArtifactError::LeaseLost { .. } => {
-                // Somebody thought this run dead. What it would still write,
-                // the new owner writes: stop at once.
-                self.taken_over = Some(error);
-                Input::Cancel
-            }
-            error => Input::Stop {
+        let error = self.generation.lease.loss_behind(error);
+        if matches!(error, ArtifactError::LeaseLost { .. }) {
+            // Somebody thought this run dead. What it would still write, the
+            // new owner writes: stop at once, before what has arrived counts.
+            self.taken_over = Some(error);
+            self.inputs.push_front(Input::Cancel);
+        } else {
+            self.inputs.push_back(Input::Stop {
                 failure: failure_of(&error),
-            },
-        };
-        self.inputs.push_back(input);
+            });
+        }
+    }
+
+    /// Records could not be written, or not be made safe.
+    fn lose(&mut self, error: ArtifactError) {
+        let error = self.generation.lease.loss_behind(error);
+        self.inputs.push_back(Input::PersistFailed {
+            failure: failure_of(&error),
+        });
+        if matches!(error, ArtifactError::LeaseLost { .. }) {
+            self.taken_over = Some(error);
+        }
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -391,6 +408,9 @@ impl Loop<'_, '_, '_> {
 
     fn append(&mut self, records: Vec<Record>) {
         fail::fail_point!("runner::persist");
+        if self.taken_over.is_some() {
+            return;
+        }
         let mut replies = Vec::new();
         let mut predictions = Vec::new();
         for record in records {
@@ -408,9 +428,7 @@ impl Loop<'_, '_, '_> {
                 self.replies.extend(replies);
                 self.predictions.extend(predictions);
             }
-            Err(error) => self.inputs.push_back(Input::PersistFailed {
-                failure: failure_of(&error),
-            }),
+            Err(error) => self.lose(error),
         }
     }
 
@@ -424,7 +442,7 @@ impl Loop<'_, '_, '_> {
             }),
             None => Ok(()),
         };
-        let input = match kept.and_then(|()| self.generation.journal.sync()) {
+        match kept.and_then(|()| self.generation.journal.sync()) {
             Ok(()) => {
                 for prediction in self.predictions.drain(..) {
                     let known = self.generation.best.get(&prediction.idx);
@@ -434,14 +452,11 @@ impl Loop<'_, '_, '_> {
                     }
                 }
                 self.dirty = true;
-                Input::Persisted { ticket }
+                self.inputs.push_back(Input::Persisted { ticket });
             }
-            Err(error) => Input::PersistFailed {
-                failure: failure_of(&error),
-            },
-        };
+            Err(error) => self.lose(error),
+        }
         fail::fail_point!("runner::persisted");
-        self.inputs.push_back(input);
     }
 
     /// A reply that is no answer yet, to be kept by itself; `None` for what
@@ -590,6 +605,7 @@ impl Loop<'_, '_, '_> {
             }
             Reply::BatchSize { size } => {
                 let size = size.clamp(1, AUTO_CEILING);
+                self.ceiling = size;
                 self.executor
                     .set_policy(BatchPolicy::new(size, self.generation.learned));
                 self.auto = false;

@@ -7,8 +7,8 @@ use super::{
     listener::Ears,
     message::Message,
     origin::Origin,
-    plan::{Action, look},
-    questions::changed_question,
+    plan::{Action, Manner, look},
+    questions::{changed_question, stored_questions},
     report::ExperimentReport,
     resources::Resources,
     schedule::{Seen, Turn},
@@ -17,16 +17,19 @@ use super::{
     supervisor::Supervisor,
 };
 use crate::{
-    artifacts::{ArtifactError, Claim, ExperimentDir, LeaseOptions},
+    artifacts::{ArtifactError, Claim, Durability, ErrorLog, ExperimentDir, LeaseOptions, State},
     domain::{Event, ExperimentSpec, Failure, FailureClass, Phase},
 };
 use crossbeam_channel::Receiver;
 use serde_json::{Map, Value};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
     time::Duration,
 };
+
+/// A lane that waits for another's search looks again after this.
+const WAIT: Duration = Duration::from_millis(50);
 
 /// One device's part of a run, on a thread that lives as long as its worker:
 /// the kernel kills a worker when the thread that started it ends.
@@ -219,8 +222,7 @@ impl<'s, 'a> Lane<'s, 'a> {
             unavailable,
             total,
             self.shared.dir,
-            force,
-            false,
+            self.manner(force, false),
         )?;
         if action == Action::Complete {
             return Ok(Some(Verdict::Next(self.complete_before(spec, "complete")?)));
@@ -242,7 +244,7 @@ impl<'s, 'a> Lane<'s, 'a> {
                 action,
                 Action::Complete | Action::Changed { .. } | Action::Redo
             )
-            && let Some(message) = changed_question(&dir, dataset)?
+            && let Some(message) = changed_question(&dir, dataset, settings.num_questions)?
         {
             if !force {
                 let mut report = self.blank(spec);
@@ -267,7 +269,7 @@ impl<'s, 'a> Lane<'s, 'a> {
                 report.phase = Phase::Failed;
                 return Ok(Some(Verdict::Next(report)));
             }
-            Action::Redo if self.finished_meanwhile(&dir) => {
+            Action::Redo if self.finished_meanwhile(spec, &dir) => {
                 return Ok(Some(Verdict::Next(self.complete_before(spec, "complete")?)));
             }
             Action::Redo => {
@@ -326,12 +328,14 @@ impl<'s, 'a> Lane<'s, 'a> {
 
     /// Whether another run completed it since this one began: that is what
     /// starting over was to bring about.
-    fn finished_meanwhile(&self, dir: &ExperimentDir) -> bool {
+    fn finished_meanwhile(&self, spec: &ExperimentSpec, dir: &ExperimentDir) -> bool {
         dir.state().is_ok_and(|state| {
             state.is_some_and(|state| {
                 state.phase == Phase::Complete && state.updated_at >= self.shared.began
             })
-        })
+        }) && dir
+            .identity()
+            .is_ok_and(|stored| stored.is_some_and(|stored| stored.hash == spec.hash()))
     }
 
     fn look_again(
@@ -348,9 +352,16 @@ impl<'s, 'a> Lane<'s, 'a> {
             unavailable,
             total,
             self.shared.dir,
-            force,
-            true,
+            self.manner(force, true),
         )
+    }
+
+    fn manner(&self, force: bool, is_ours: bool) -> Manner {
+        Manner {
+            force,
+            is_ours,
+            is_deep: self.shared.options.is_deep,
+        }
     }
 
     fn complete_before(
@@ -389,18 +400,13 @@ impl<'s, 'a> Lane<'s, 'a> {
         );
         let dir = self.shared.dir.experiment(&spec.name);
         let mut report = self.blank(spec);
-        if let Ok(Some(mut state)) = dir.state() {
-            state.phase = Phase::Failed;
-            state.error = Some(failure.first_line().to_owned());
-            state.failure_class = Some(failure.class);
-            report.answered = state.predictions_complete;
-            report.total = state.total_questions;
-            let written = dir.write_state(&state).and_then(|()| {
-                dir.write_error_log(&crate::artifacts::ErrorLog::new(spec, &failure))
-            });
-            if let Err(error) = written {
-                self.ears.remark(&format!("{}: {error}", spec.name));
+        match put_on_record(&dir, spec, &failure) {
+            Ok(Some(state)) => {
+                report.answered = state.predictions_complete;
+                report.total = state.total_questions;
             }
+            Ok(None) => {}
+            Err(error) => self.ears.remark(&format!("{}: {error}", spec.name)),
         }
         report.phase = Phase::Failed;
         report.failure = Some(failure);
@@ -423,6 +429,38 @@ impl<'s, 'a> Lane<'s, 'a> {
     }
 }
 
+/// Writes what a panic left of an experiment: what is answered, and that it
+/// failed. `None` where it is complete, or another run's by now.
+fn put_on_record(
+    dir: &ExperimentDir,
+    spec: &ExperimentSpec,
+    failure: &Failure,
+) -> Result<Option<State>, ArtifactError> {
+    let Claim::Mine(lease) = dir.claim(&LeaseOptions::default())? else {
+        return Ok(None);
+    };
+    let Some(mut state) = dir.state()?.filter(|state| state.phase != Phase::Complete) else {
+        return Ok(None);
+    };
+    dir.unseal()?;
+    let best = dir.records()?.best;
+    let answered = best.values().filter(|record| record.is_answered()).count();
+    state.predictions_complete = answered;
+    state.unanswered = best.len() - answered;
+    state.phase = Phase::Failed;
+    state.error = Some(failure.first_line().to_owned());
+    state.failure_class = Some(failure.class);
+    if let Some(file) = stored_questions(dir)? {
+        state.total_questions = file.questions.len();
+        dir.write_predictions(&file.questions, &best, &Map::new(), Durability::Ordered)?;
+    }
+    dir.write_error_log(&ErrorLog::new(spec, failure))?;
+    dir.write_state(&state)?;
+    dir.seal()?;
+    lease.release()?;
+    Ok(Some(state))
+}
+
 /// Whether a model that could not be started might do so on another device:
 /// not where the worker said what is wrong with the model.
 fn may_be_the_device(failure: Option<&Failure>) -> bool {
@@ -432,6 +470,22 @@ fn may_be_the_device(failure: Option<&Failure>) -> bool {
             FailureClass::Permanent | FailureClass::BadItem
         )
     })
+}
+
+/// Waits for a lock that may be held for as long as a search takes, and asks
+/// meanwhile whether to go on; `None` when not.
+pub fn patiently<'m, T>(
+    mutex: &'m Mutex<T>,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Option<MutexGuard<'m, T>> {
+    loop {
+        match mutex.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if !go_on() => return None,
+            Err(TryLockError::WouldBlock) => std::thread::sleep(WAIT),
+        }
+    }
 }
 
 /// A lane that panicked leaves nothing half done behind its locks.

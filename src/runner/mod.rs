@@ -65,7 +65,7 @@ pub use listener::Listener;
 pub use memory::{device_memory, gguf_in_memory, weights_in_memory};
 pub use metric_models::{Answer, MetricModels};
 pub use options::{RunOptions, WorkerProgram};
-pub use plan::{Action, Plan, PlannedExperiment, plan};
+pub use plan::{Action, Manner, Plan, PlannedExperiment, changed_besides, plan};
 pub use provenance::Ingredients;
 pub use report::{ExperimentReport, RunReport};
 pub use rescoring::{RescoreError, Rescored, rescore, rewrite_tables};

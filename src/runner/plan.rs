@@ -2,11 +2,13 @@ use super::resources::Resources;
 use crate::{
     artifacts::{
         ArtifactError, ExperimentDir, LeaseOptions, Liveness, State, StudyDir, differences,
+        is_to_be_rewritten,
     },
-    domain::{ExperimentSpec, Phase, RunSettings},
+    domain::{ExperimentSpec, FailureClass, Phase, RunSettings},
     study::Study,
 };
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// What a run would do to an experiment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -119,6 +121,17 @@ impl Action {
     }
 }
 
+/// How experiments are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Manner {
+    /// Complete and changed ones are to be started over.
+    pub force: bool,
+    /// The lease is held by the one who asks.
+    pub is_ours: bool,
+    /// What complete ones say is compared with their checksums.
+    pub is_deep: bool,
+}
+
 /// Looks at the study's directory and says what a run would do. Writes
 /// nothing.
 ///
@@ -129,7 +142,7 @@ pub fn plan(
     experiments: &[ExperimentSpec],
     dir: &StudyDir,
     resources: &mut Resources,
-    force: bool,
+    manner: Manner,
 ) -> Result<Plan, ArtifactError> {
     let mut plan = Plan::default();
     let mut loaded = None;
@@ -140,7 +153,16 @@ pub fn plan(
             .dataset(&spec.dataset, settings.num_questions)
             .ok()
             .map(|dataset| dataset.questions.len());
-        let (action, answered) = look(spec, settings, unavailable, total, dir, force, false)?;
+        let (action, answered) = match look(spec, settings, unavailable, total, dir, manner) {
+            // What is wrong with one directory costs its experiment.
+            Err(error @ (ArtifactError::Io { .. } | ArtifactError::Malformed { .. }))
+                if error.class() != FailureClass::Environment =>
+            {
+                let reason = error.to_string();
+                (Action::Unavailable { reason }, 0)
+            }
+            looked => looked?,
+        };
         if action.generates() {
             let key = spec.load_key();
             if loaded.as_ref() != Some(&key) {
@@ -165,17 +187,53 @@ pub fn plan(
     Ok(plan)
 }
 
+/// The study's experiments besides `selected` whose directory holds answers of
+/// another experiment under their name, each with what differs: they would not
+/// belong to the study any more that the directory then says it is of.
+///
+/// # Errors
+/// When a directory can not be read.
+pub fn changed_besides(
+    study: &Study,
+    selected: &[ExperimentSpec],
+    dir: &StudyDir,
+) -> Result<Vec<(String, Vec<String>)>, ArtifactError> {
+    let selected: HashSet<&str> = selected.iter().map(|spec| spec.name.as_str()).collect();
+    let mut changed = Vec::new();
+    for spec in &study.experiments {
+        let experiment = dir.experiment(&spec.name);
+        if selected.contains(spec.name.as_str()) || !experiment.exists() {
+            continue;
+        }
+        let stored = match experiment.identity() {
+            Err(ArtifactError::Malformed { .. }) => None,
+            stored => stored?,
+        };
+        if let Some(stored) = stored.filter(|stored| stored.hash != spec.hash())
+            && !experiment.answered()?.is_empty()
+        {
+            let new = serde_json::to_value(spec).unwrap_or_default();
+            changed.push((spec.name.clone(), differences(&stored.spec, &new)));
+        }
+    }
+    Ok(changed)
+}
+
 /// What would happen to one experiment, and how many questions it has
-/// answered. `ours`: the lease is held by the one who asks.
+/// answered.
 pub(super) fn look(
     spec: &ExperimentSpec,
     settings: &RunSettings,
     unavailable: Option<&String>,
     total: Option<usize>,
     dir: &StudyDir,
-    force: bool,
-    ours: bool,
+    manner: Manner,
 ) -> Result<(Action, usize), ArtifactError> {
+    let Manner {
+        force,
+        is_ours,
+        is_deep,
+    } = manner;
     let experiment = dir.experiment(&spec.name);
     if !experiment.exists() {
         let action = match unavailable {
@@ -193,19 +251,26 @@ pub(super) fn look(
         Err(error) => return Err(error),
     };
     let answered = state.as_ref().map_or(0, |state| state.predictions_complete);
-    if !ours && let Some((owner, Liveness::Alive)) = experiment.owner(&LeaseOptions::default())? {
-        let by = owner.to_string();
-        return Ok((Action::Owned { by }, answered));
-    }
+    let owner = match is_ours {
+        true => None,
+        false => experiment.owner(&LeaseOptions::default())?,
+    };
     let stored = match experiment.identity() {
         Ok(stored) => stored,
         Err(ArtifactError::Malformed { .. }) => None,
         Err(error) => return Err(error),
     };
     let redo = force || !settings.skip_existing;
-    if let Some(stored) = stored
-        && stored.hash != spec.hash()
+    let changed = stored.filter(|stored| stored.hash != spec.hash());
+    // A living run's experiment is left alone, but another study's is another
+    // study's.
+    if let Some((owner, Liveness::Alive)) = owner
+        && (force || changed.is_none())
     {
+        let by = owner.to_string();
+        return Ok((Action::Owned { by }, answered));
+    }
+    if let Some(stored) = changed {
         // Where nothing was answered yet, nothing is lost: the study was
         // corrected.
         let is_empty = answered == 0 && experiment.answered()?.is_empty();
@@ -224,7 +289,7 @@ pub(super) fn look(
             Some(state)
                 if state.phase == Phase::Complete
                     && !redo
-                    && holds_what_it_claims(&experiment, state)? =>
+                    && holds_what_it_claims(&experiment, state, is_deep)? =>
             {
                 Action::Complete
             }
@@ -242,7 +307,7 @@ pub(super) fn look(
         Phase::Complete if redo => Action::Redo,
         _ if force && state.needs_force => Action::Redo,
         // A state may claim what its files do not show.
-        Phase::Complete if !holds_what_it_claims(&experiment, &state)? => Action::Resume,
+        Phase::Complete if !holds_what_it_claims(&experiment, &state, is_deep)? => Action::Resume,
         Phase::Complete if grown => Action::Extend,
         Phase::Complete if !lacks_metrics(&state, settings) => Action::Complete,
         Phase::Complete | Phase::Generated | Phase::ComputingMetrics => Action::Score,
@@ -255,17 +320,20 @@ pub(super) fn look(
 }
 
 /// Whether a complete experiment has its files, and an answer to every
-/// question. Directories of other versions are counted; ours are believed.
-fn holds_what_it_claims(experiment: &ExperimentDir, state: &State) -> Result<bool, ArtifactError> {
-    let has = |name: &str| experiment.path.join(name).exists();
+/// question. Directories of other versions are counted; ours are believed,
+/// where their files look whole or, in depth, are those that were sealed.
+fn holds_what_it_claims(
+    experiment: &ExperimentDir,
+    state: &State,
+    is_deep: bool,
+) -> Result<bool, ArtifactError> {
     if state.predictions_complete < state.total_questions
-        || !has("predictions.json")
-        || (state.schema_version > 0 && !has("results.json"))
+        || !experiment.path.join("predictions.json").exists()
     {
         return Ok(false);
     }
     if state.schema_version > 0 {
-        return Ok(true);
+        return Ok(!is_to_be_rewritten(experiment, is_deep));
     }
     Ok(experiment.answered()?.len() >= state.total_questions)
 }

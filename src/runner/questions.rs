@@ -16,24 +16,58 @@ pub fn stored_questions(dir: &ExperimentDir) -> Result<Option<QuestionsFile>, Ar
 pub fn changed_question(
     dir: &ExperimentDir,
     dataset: &Dataset,
+    num_questions: Option<usize>,
 ) -> Result<Option<String>, ArtifactError> {
-    let Some(stored) = stored_questions(dir)? else {
-        return Ok(None);
+    let refused = |what: &str| {
+        Some(format!(
+            "{} has changed since this experiment began: {what}; restore the file, or start over \
+             with --force",
+            dataset.source.display()
+        ))
     };
+    let Some(stored) = stored_questions(dir)? else {
+        return Ok(strange_record(dir, dataset)?.and_then(|what| refused(&what)));
+    };
+    // A file that was cut short has lost what the study asks for.
+    let (had, has) = (stored.questions.len(), dataset.questions.len());
+    if has < had && num_questions.is_none_or(|number| number > has) {
+        return Ok(refused(&format!("it had {had} questions and has {has}")));
+    }
     let differs = stored
         .questions
         .iter()
         .zip(&dataset.questions)
         .find(|(old, new)| is_changed(old, new));
-    Ok(differs.map(|(old, new)| {
-        format!(
-            "{} has changed since this experiment began: question {} was {:?} and is {:?}; \
-             restore the file, or start over with --force",
-            dataset.source.display(),
-            old.idx,
-            old.question,
-            new.question
-        )
+    Ok(differs.and_then(|(old, new)| {
+        let what = if old.question != new.question {
+            format!("was {:?} and is {:?}", old.question, new.question)
+        } else if old.expected != new.expected {
+            format!(
+                "had the answers {:?} and has {:?}",
+                old.expected, new.expected
+            )
+        } else {
+            "has other passages now".to_owned()
+        };
+        refused(&format!("question {} {what}", old.idx))
+    }))
+}
+
+/// Says which record is of another question than the dataset has in its place,
+/// if one: where the list of questions is lost, or another program has not kept
+/// one, nothing else tells.
+fn strange_record(dir: &ExperimentDir, dataset: &Dataset) -> Result<Option<String>, ArtifactError> {
+    let best = dir.records()?.best;
+    Ok(dataset.questions.iter().find_map(|question| {
+        let record = best.get(&question.idx)?;
+        let is_strange = !record.question.trim().is_empty()
+            && record.question.trim() != question.question.trim();
+        is_strange.then(|| {
+            format!(
+                "question {} is {:?}, and the answer that is there is to {:?}",
+                question.idx, question.question, record.question
+            )
+        })
     }))
 }
 

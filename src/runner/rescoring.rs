@@ -9,7 +9,7 @@ use crate::{
         ArtifactError, Claim, Durability, ExperimentDir, Lease, LeaseOptions, Results, State,
         StudyDir,
     },
-    domain::{ExperimentSpec, Failure, Phase, Prediction, Question},
+    domain::{ExperimentSpec, Failure, FailureClass, Phase, Prediction, Question},
     metrics::Evaluation,
 };
 use serde_json::{Map, Value};
@@ -117,7 +117,8 @@ impl Rescoring<'_> {
             .metadata()?
             .and_then(|metadata| serde_json::from_value(metadata.spec).ok());
         let (mut best, mut aggregate) = self.answers()?;
-        let questions = self.questions(&best)?;
+        let questions = self.questions(&mut best)?;
+        self.count(&best, questions.len());
         let predictions: Vec<Prediction> = questions
             .iter()
             .filter_map(|question| best.get(&question.idx))
@@ -157,7 +158,9 @@ impl Rescoring<'_> {
         }
         self.dir
             .write_predictions(&questions, &best, &aggregate, Durability::Durable)?;
-        if !failed {
+        if failed {
+            self.dir.write_state(&self.state)?;
+        } else {
             self.write_results(spec.as_ref(), &aggregate)?;
             self.conclude(&evaluation)?;
         }
@@ -168,6 +171,25 @@ impl Rescoring<'_> {
             metrics: aggregate,
             uncomputed: evaluation.uncomputed,
         })
+    }
+
+    /// Counts what is answered. What another program called complete may hold
+    /// errors in the place of answers: it is not.
+    fn count(&mut self, best: &Records, questions: usize) {
+        let state = &mut self.state;
+        let answered = best.values().filter(|record| record.is_answered()).count();
+        state.total_questions = state.total_questions.max(questions);
+        state.predictions_complete = answered;
+        state.unanswered = best.len() - answered;
+        let left = state.total_questions.saturating_sub(answered);
+        if left > 0 && state.phase != Phase::Failed {
+            state.phase = Phase::Failed;
+            state.error = Some(format!(
+                "{left} of {} questions have no answer",
+                state.total_questions
+            ));
+            state.failure_class = Some(FailureClass::Transient);
+        }
     }
 
     /// The best record of every question, with the scores it has, and the
@@ -199,28 +221,24 @@ impl Rescoring<'_> {
         Ok((best, aggregate))
     }
 
-    /// The experiment's questions, and those that only a record tells of: none
-    /// of these may get lost.
-    fn questions(
-        &self,
-        best: &BTreeMap<usize, Prediction>,
-    ) -> Result<Vec<Question>, ArtifactError> {
-        let mut questions = self
-            .dir
-            .questions()?
-            .map(|file| file.questions)
-            .unwrap_or_default();
-        let listed: HashSet<usize> = questions.iter().map(|question| question.idx).collect();
-        let unlisted = best.values().filter(|record| !listed.contains(&record.idx));
-        questions.extend(unlisted.map(|record| Question {
+    /// The experiment's questions: those on its list, to which it was cut down
+    /// where the study asks fewer than before, or those that its records tell
+    /// of.
+    fn questions(&self, best: &mut Records) -> Result<Vec<Question>, ArtifactError> {
+        if let Some(file) = self.dir.questions()? {
+            let listed: HashSet<usize> = file.questions.iter().map(|one| one.idx).collect();
+            best.retain(|idx, _| listed.contains(idx));
+            return Ok(file.questions);
+        }
+        let told = best.values().map(|record| Question {
             idx: record.idx,
             question: record.question.clone(),
             expected: record.expected.clone(),
             id: None,
             supporting: Vec::new(),
             context: Vec::new(),
-        }));
-        Ok(questions)
+        });
+        Ok(told.collect())
     }
 
     /// Puts the new scores in the place of old ones of the same names.

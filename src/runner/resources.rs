@@ -136,6 +136,8 @@ struct Downloads {
 #[derive(Debug, Default)]
 struct Used {
     datasets: Map<String, Value>,
+    /// Of them those whose questions were asked, or their answers scored.
+    asked: HashSet<String>,
     corpora: Map<String, Value>,
 }
 
@@ -262,6 +264,12 @@ impl Resources {
         Ok(dataset)
     }
 
+    /// The dataset is what an experiment's answers are for.
+    pub fn is_asked(&self, spec: &DatasetSpec) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.asked.insert(spec.name.clone());
+    }
+
     /// A dataset that was loaded already.
     pub fn known_dataset(
         &self,
@@ -348,6 +356,7 @@ impl Resources {
     /// corpus where it is from, its revision and its checksum.
     pub fn record(&self, manifest: &mut Map<String, Value>) {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = &used.asked;
         for (key, used) in [("datasets", &used.datasets), ("corpora", &used.corpora)] {
             if used.is_empty() {
                 continue;
@@ -356,7 +365,16 @@ impl Resources {
                 Some(Value::Object(all)) => all,
                 _ => Map::new(),
             };
-            all.extend(used.clone());
+            // A file that has changed since, and was only counted, is not what
+            // the answers are for.
+            let is_due = |name: &String| {
+                key != "datasets" || !all.contains_key(name) || asked.contains(name)
+            };
+            let due = used.iter().filter(|(name, _)| is_due(name));
+            let due: Vec<(String, Value)> = due
+                .map(|(name, used)| (name.clone(), used.clone()))
+                .collect();
+            all.extend(due);
             manifest.insert(key.to_owned(), Value::Object(all));
         }
     }

@@ -2,14 +2,14 @@ use super::{
     conversation::query_of,
     dialogue,
     judge::Judge,
-    lane::lock,
+    lane::{lock, patiently},
     metric_models::{Answer, MetricModels},
     questions::own_passages,
     resources::Resources,
     retrieval::Shelf,
 };
 use crate::{
-    domain::{ExperimentSpec, Failure, Passage, Prediction, Question},
+    domain::{ExperimentSpec, Failure, FailureClass, Passage, Prediction, Question},
     index::Query,
     metrics::{self, Evaluation, GivenScores},
 };
@@ -42,8 +42,11 @@ impl Scorer<'_> {
     /// can not be found again. `go_on` is asked between the calls of a judge or
     /// model, which may take long; when it says no, the rest stays unscored.
     ///
+    /// Metrics over passages that can not be found again are uncomputed, each
+    /// with the reason.
+    ///
     /// # Errors
-    /// When passages are needed and the index can not be had.
+    /// When the environment fails.
     pub fn score(
         &mut self,
         spec: Option<&ExperimentSpec>,
@@ -60,16 +63,57 @@ impl Scorer<'_> {
             .iter()
             .map(|prediction| (prediction.idx, prediction))
             .collect();
+        let (known, lack) = match self.known(spec, questions, &by_idx, go_on) {
+            Ok(known) => (known, None),
+            Err(failure) if failure.class == FailureClass::Environment => return Err(failure),
+            Err(failure) => (self.known(None, questions, &by_idx, go_on)?, Some(failure)),
+        };
+        let is_lacking = |name: &&String| lack.is_some() && metrics::reads_passages(name);
+        let (lacking, names): (Vec<&String>, Vec<&String>) =
+            metric_names.iter().partition(is_lacking);
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        let mut given = self.verdicts(&names, predictions, go_on);
+        for (idx, scores) in self.of_models(&names, predictions, &known, go_on) {
+            given.entry(idx).or_default().extend(scores);
+        }
+        let mut evaluation = metrics::evaluate_with(&names, predictions, &|prediction| {
+            let known = known.get(&prediction.idx);
+            metrics::Evidence {
+                supporting: known.map_or(&[][..], |known| known.supporting),
+                passages: known
+                    .and_then(|known| known.passages.as_ref())
+                    .map(|passages| passages.iter().map(|p| p.text.as_str()).collect()),
+                given: given.get(&prediction.idx),
+            }
+        });
+        if let Some(failure) = lack {
+            let why = failure.first_line();
+            let lacking = lacking.into_iter();
+            evaluation
+                .uncomputed
+                .extend(lacking.map(|name| (name.clone(), why.to_owned())));
+        }
+        Ok(evaluation)
+    }
+
+    /// What is known of every question beside its answer.
+    fn known<'q>(
+        &mut self,
+        spec: Option<&ExperimentSpec>,
+        questions: &'q [Question],
+        by_idx: &BTreeMap<usize, &Prediction>,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<BTreeMap<usize, Known<'q>>, Failure> {
         let mut known = BTreeMap::new();
         let has_own = spec.is_some_and(ExperimentSpec::reads_own_passages);
         if let Some(spec) = spec.filter(|_| !has_own) {
-            self.rank(spec, questions, &by_idx, go_on)?;
+            self.rank(spec, questions, by_idx, go_on)?;
         }
         for question in questions {
             let prediction = by_idx.get(&question.idx).copied();
             let passages = match (spec, prediction) {
                 (Some(spec), Some(prediction)) => {
-                    Some(self.passages_of(spec, prediction, question)?)
+                    Some(self.passages_of(spec, prediction, question, go_on)?)
                 }
                 _ => None,
             };
@@ -86,24 +130,7 @@ impl Scorer<'_> {
                 },
             );
         }
-        let mut given = self.verdicts(metric_names, predictions, go_on);
-        for (idx, scores) in self.of_models(metric_names, predictions, &known, go_on) {
-            given.entry(idx).or_default().extend(scores);
-        }
-        Ok(metrics::evaluate_with(
-            metric_names,
-            predictions,
-            &|prediction| {
-                let known = known.get(&prediction.idx);
-                metrics::Evidence {
-                    supporting: known.map_or(&[][..], |known| known.supporting),
-                    passages: known
-                        .and_then(|known| known.passages.as_ref())
-                        .map(|passages| passages.iter().map(|p| p.text.as_str()).collect()),
-                    given: given.get(&prediction.idx),
-                }
-            },
-        ))
+        Ok(known)
     }
 
     /// Makes the rankings that the predictions were made of again, all at once.
@@ -131,7 +158,10 @@ impl Scorer<'_> {
             })
             .collect();
         let resources = self.resources;
-        lock(self.shelf).rank(spec, &queries, resources, &mut |_| match go_on() {
+        let Some(mut shelf) = patiently(self.shelf, go_on) else {
+            return Ok(());
+        };
+        shelf.rank(spec, &queries, resources, &mut |_| match go_on() {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         })
@@ -143,8 +173,11 @@ impl Scorer<'_> {
         spec: &ExperimentSpec,
         prediction: &Prediction,
         question: &Question,
+        go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Vec<Passage>, Failure> {
-        let shelf = lock(self.shelf);
+        let Some(shelf) = patiently(self.shelf, go_on) else {
+            return Ok(Vec::new());
+        };
         let text = &question.question;
         let find = |query: &str| shelf.passages(spec, query_of(spec, query, text));
         let cut = prediction.extra.get("passages_cut").and_then(Value::as_u64);

@@ -5,7 +5,7 @@ use super::{
     lessons::Lessons,
     listener::{Audience, Hear, Listener},
     options::RunOptions,
-    plan::{Action, look},
+    plan::{Action, Manner, look},
     report::RunReport,
     resources::Resources,
     retrieval::Shelf,
@@ -120,7 +120,7 @@ impl<'a> StudyRun<'a> {
                     )),
                 )),
                 report: Mutex::new(RunReport {
-                    selected: to_run(study, experiments),
+                    selected: study.to_run_of(experiments),
                     ..RunReport::default()
                 }),
                 began: now(),
@@ -226,8 +226,12 @@ impl Shared<'_> {
                 });
             let Ok(dataset) = found else { continue };
             let total = Some(dataset.questions.len());
-            let force = self.options.force;
-            let action = look(spec, settings, unavailable, total, self.dir, force, false);
+            let manner = Manner {
+                force: self.options.force,
+                is_ours: false,
+                is_deep: self.options.is_deep,
+            };
+            let action = look(spec, settings, unavailable, total, self.dir, manner);
             if let Ok((Action::Complete | Action::Changed { .. }, _)) = action {
                 continue;
             }
@@ -295,20 +299,28 @@ impl Shared<'_> {
     fn next_of_search(&self) -> Option<usize> {
         let search = self.study.search.as_ref()?;
         let mut tried = lock(&self.tried);
-        // Others may search beside this run.
-        tried.extend((0..self.experiments.len()).filter(|&cell| {
-            let name = &self.experiments[cell].name;
-            search.cells.contains(name) && self.dir.experiment(name).exists()
-        }));
-        let names: BTreeSet<&str> = tried
-            .iter()
-            .map(|&cell| self.experiments[cell].name.as_str())
+        // Others may search beside this run, or have done so, in other parts of
+        // the grid.
+        let begun = search.cells.iter().map(String::as_str);
+        let mut names: BTreeSet<&str> = begun
+            .filter(|name| self.dir.experiment(name).exists())
             .collect();
+        names.extend(
+            tried
+                .iter()
+                .map(|&cell| self.experiments[cell].name.as_str()),
+        );
         let scores: HashMap<&str, f64> = names
             .iter()
             .filter_map(|&name| Some((name, self.score(name, &search.metric)?)))
             .collect();
-        let chosen = search.next(self.experiments, &names, &scores)?;
+        let here: HashSet<&str> = self
+            .experiments
+            .iter()
+            .map(|spec| spec.name.as_str())
+            .collect();
+        let may = |name: &str| here.contains(name);
+        let chosen = search.next(&self.study.experiments, may, &names, &scores)?;
         let cell = self
             .experiments
             .iter()
@@ -497,17 +509,4 @@ fn search_begins(
         .filter(|&cell| search.cells.contains(&experiments[cell].name))
         .partition(|&cell| dir.experiment(&experiments[cell].name).exists());
     (waiting.into_iter().collect(), begun.into_iter().collect())
-}
-
-/// How many experiments a run comes to: of a searched grid only those that
-/// the search tries.
-fn to_run(study: &Study, experiments: &[ExperimentSpec]) -> usize {
-    let Some(search) = &study.search else {
-        return experiments.len();
-    };
-    let searched = experiments
-        .iter()
-        .filter(|spec| search.cells.contains(&spec.name))
-        .count();
-    experiments.len() - searched + searched.min(search.number)
 }

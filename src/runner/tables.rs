@@ -3,7 +3,7 @@ use super::{
 };
 use crate::{
     artifacts::{ExperimentDir, Result, StudyDir, TableRow, Tables},
-    domain::ExperimentSpec,
+    domain::{ExperimentSpec, Phase},
     study::Study,
 };
 use serde_json::{Map, Value};
@@ -30,12 +30,30 @@ pub fn table_row(
             .as_ref()
             .map(|results| results.duration_seconds)
             .or(report.map(|report| report.seconds)),
-        metrics: results
-            .map(|results| results.metrics)
-            .or(report.map(|report| report.metrics.clone()))
-            .unwrap_or_default(),
+        metrics: match state.phase {
+            // Results that are there are of the time before it was extended.
+            Phase::Failed => of_partial_answers(dir, report),
+            _ => results
+                .map(|results| results.metrics)
+                .or(report.map(|report| report.metrics.clone()))
+                .unwrap_or_default(),
+        },
         error: state.error,
     })
+}
+
+/// What the answers of a failed experiment came to.
+fn of_partial_answers(
+    dir: &ExperimentDir,
+    report: Option<&ExperimentReport>,
+) -> Map<String, Value> {
+    match report.filter(|report| !report.metrics.is_empty()) {
+        Some(report) => report.metrics.clone(),
+        None => {
+            let file = dir.predictions().ok().flatten();
+            file.map(|file| file.aggregate_metrics).unwrap_or_default()
+        }
+    }
 }
 
 fn text(value: &Value) -> String {

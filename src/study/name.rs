@@ -12,6 +12,8 @@ pub(super) const RESERVED: &[&str] = &[
     "events.jsonl",
     "results.csv",
     "study_summary.json",
+    "checksums.json",
+    "lease",
 ];
 
 /// The name of a cell of a grid, as existing studies have it:

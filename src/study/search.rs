@@ -29,12 +29,19 @@ pub struct Search {
 }
 
 impl Search {
-    /// The cell to try next: one of `experiments` that is of this search and
-    /// not among `tried`. `scores` are those of complete cells; one that
-    /// failed is tried and has none. `None` when enough were tried, or all.
+    /// Whether enough cells were tried, by whatever runs.
+    pub fn is_over(&self, is_tried: impl Fn(&str) -> bool) -> bool {
+        self.cells.iter().filter(|name| is_tried(name)).count() >= self.number
+    }
+
+    /// The cell to try next: one of `experiments`, which are the study's, that
+    /// is of this search, `may` be tried here and is not among `tried`.
+    /// `scores` are those of complete cells; one that failed is tried and has
+    /// none. `None` when enough were tried, or all.
     pub fn next<'e>(
         &self,
         experiments: &'e [ExperimentSpec],
+        may: impl Fn(&str) -> bool,
         tried: &BTreeSet<&str>,
         scores: &HashMap<&str, f64>,
     ) -> Option<&'e ExperimentSpec> {
@@ -43,7 +50,7 @@ impl Search {
             .filter(|spec| self.cells.contains(&spec.name))
             .collect();
         let is_tried = |spec: &&ExperimentSpec| tried.contains(spec.name.as_str());
-        if cells.iter().copied().filter(|spec| is_tried(spec)).count() >= self.number {
+        if self.is_over(|name| tried.contains(name)) {
             return None;
         }
         let (good, bad) = split(&cells, scores);
@@ -51,7 +58,7 @@ impl Search {
         let (good, bad) = (Density::of(&good), Density::of(&bad));
         cells
             .into_iter()
-            .filter(|spec| !is_tried(spec))
+            .filter(|spec| !is_tried(spec) && may(&spec.name))
             .map(|spec| {
                 let promise = match guided {
                     true => good.log_of(spec) - bad.log_of(spec),

@@ -54,6 +54,24 @@ impl Study {
     pub fn settings_for(&self, experiment: &str) -> &RunSettings {
         self.overrides.get(experiment).unwrap_or(&self.settings)
     }
+
+    /// How many experiments a run over all of them comes to: of a searched
+    /// grid only those that the search tries.
+    pub fn to_run(&self) -> usize {
+        self.to_run_of(&self.experiments)
+    }
+
+    /// As [`Study::to_run`], over some of them.
+    pub fn to_run_of(&self, experiments: &[ExperimentSpec]) -> usize {
+        let Some(search) = &self.search else {
+            return experiments.len();
+        };
+        let searched = experiments
+            .iter()
+            .filter(|spec| search.cells.contains(&spec.name))
+            .count();
+        experiments.len() - searched + searched.min(search.number)
+    }
 }
 
 /// The model that judges answers.

@@ -50,7 +50,7 @@ fn searched(study: &Study, known: usize, fails: fn(&ExperimentSpec) -> bool) -> 
             .filter(|spec| !fails(spec))
             .map(|spec| (spec.name.as_str(), quality(spec)))
             .collect();
-        match search.next(&study.experiments, &tried, &scores) {
+        match search.next(&study.experiments, |_| true, &tried, &scores) {
             Some(spec) => order.push(spec),
             None => return order.into_iter().map(|spec| spec.name.clone()).collect(),
         }
@@ -120,7 +120,7 @@ metrics: [f1]
                     (spec.name.as_str(), quality(spec) + level)
                 })
                 .collect();
-            match search.next(&study.experiments, &tried, &scores) {
+            match search.next(&study.experiments, |_| true, &tried, &scores) {
                 Some(spec) => order.push(spec.name.clone()),
                 None => return order,
             }
