@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod comparing;
+mod damage;
 mod doctor;
 mod evaluating;
 mod generate;

@@ -78,3 +78,21 @@ fn a_searched_grid_runs_so_many_cells_and_goes_on_where_it_stopped() {
         "{planned}"
     );
 }
+
+#[test]
+fn a_search_tries_its_number_of_cells_whatever_parts_of_the_grid_are_run() {
+    let place = Place::new();
+    place.write("search.yaml", &study(3));
+    for part in ["1/3", "2/3", "3/3", "1/3"] {
+        place.ok(&["run", "search.yaml", "--shard", part]);
+    }
+    let tried = experiments(&place);
+    assert_eq!(tried.len(), 1 + 3, "{tried:?}");
+    let status = place.ok(&["status", "outputs/s"]).out;
+    assert!(
+        status.contains("4 of 4 experiments complete, 0 failed, 0 left"),
+        "{status}"
+    );
+    let submitted = place.ok(&["submit", "search.yaml", "--engine", "slurm", "--print"]);
+    assert!(submitted.out.contains("nothing to submit"), "{submitted:?}");
+}

@@ -619,6 +619,31 @@ fn an_empty_answer_is_an_answer_and_a_reply_without_one_is_not() {
 }
 
 #[test]
+fn a_reply_that_reports_an_error_is_no_answer_whatever_was_said_before() {
+    let partial = json!({"content": "partial answ"});
+    for body in [
+        json!({"choices": [{"message": partial, "finish_reason": "error"}]}),
+        json!({"choices": [{"message": partial, "finish_reason": "abort"}]}),
+        json!({"error": {"code": 502, "message": "upstream"}, "choices": [{"message": partial}]}),
+        json!({"choices": [{"message": partial, "error": {"code": 502, "message": "gone"}}]}),
+    ] {
+        let text = body.to_string();
+        let server = Loopback::start(move |_, _| Says::Reply(200, "", text.clone()));
+        let (told, result) = batch(&mut model(&server.url()), 1, &defaults());
+        assert_eq!(result.unwrap_err().class, FailureClass::Transient, "{body}");
+        assert!(told.done.is_empty(), "{body}");
+    }
+    // A server that has a place for errors and none to report.
+    let text = json!({"error": null, "choices": [
+        {"message": {"content": "whole"}, "finish_reason": "stop", "error": null},
+    ]});
+    let server = Loopback::start(move |_, _| Says::Reply(200, "", text.to_string()));
+    let (told, result) = batch(&mut model(&server.url()), 1, &defaults());
+    result.unwrap();
+    assert_eq!(told.done[&0].text, "whole");
+}
+
+#[test]
 fn an_empty_batch_is_done() {
     let (told, result) = batch(&mut model(&nobody()), 0, &defaults());
     result.unwrap();

@@ -216,6 +216,23 @@ fn a_lane_that_starts_nothing_spoils_no_more_than_two_experiments() {
 }
 
 #[test]
+fn a_lane_is_not_judged_by_cells_that_another_run_has_taken() {
+    let mut schedule = Schedule::new(grid(&[(9, 30.0), (9, 30.0)]), 2);
+    assert!(matches!(schedule.next(0, 0.0), Turn::Run(_)));
+    for _ in 0..2 {
+        assert!(matches!(schedule.next(1, 0.0), Turn::Run(_)));
+        assert!(schedule.second_opinion(1));
+    }
+    assert_eq!(schedule.next(1, 0.0), Turn::Wait);
+    schedule.done(0, 50.0, Seen::default());
+    for _ in 0..2 {
+        assert!(matches!(schedule.next(0, 50.0), Turn::Run(_)));
+        assert!(schedule.postpone(0));
+    }
+    assert!(matches!(schedule.next(1, 50.0), Turn::Run(_)));
+}
+
+#[test]
 fn a_stuck_device_loses_what_waits_behind_it() {
     let cells = grid(&[(6, 30.0), (6, 30.0)]);
     let stuck = World {
