@@ -15,6 +15,7 @@ use super::{
 };
 use crate::domain::{ExperimentSpec, Phase};
 use jiff::Timestamp;
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
@@ -386,6 +387,11 @@ impl<'a> Examination<'a> {
             Ok(None) => return,
             Err(error) => return self.note("metadata.json", error),
         };
+        let named = identity.spec.get("name").and_then(Value::as_str);
+        if let Some(experiment) = named.filter(|name| *name != self.directory.name()) {
+            let experiment = experiment.to_owned();
+            self.lies.push(Lie::Misplaced { experiment });
+        }
         let computed = serde_json::from_value::<ExperimentSpec>(identity.spec)
             .ok()
             .map(|spec| spec.hash());

@@ -66,6 +66,11 @@ pub enum Lie {
     },
     /// The spec in `metadata.json` has another hash than the file says.
     WrongHash,
+    /// The directory has another name than the experiment in `metadata.json`.
+    Misplaced {
+        /// The experiment's name.
+        experiment: String,
+    },
     /// A file is not what its run sealed.
     Tampered {
         /// Its path below the directory.
@@ -106,6 +111,7 @@ impl Lie {
             Self::Duplicates { .. } => "duplicates",
             Self::ErrorScored { .. } => "error_scored",
             Self::WrongHash => "wrong_hash",
+            Self::Misplaced { .. } => "misplaced",
             Self::Tampered { .. } => "tampered",
             Self::OwnerGone { .. } => "owner_gone",
         }
@@ -127,6 +133,7 @@ impl Lie {
             | Self::CompleteUnscored
             | Self::DamagedJournal { .. }
             | Self::WrongHash
+            | Self::Misplaced { .. }
             | Self::OwnerGone { .. } => false,
         }
     }
@@ -145,6 +152,7 @@ impl Lie {
             | Self::Duplicates { .. }
             | Self::ErrorScored { .. }
             | Self::WrongHash
+            | Self::Misplaced { .. }
             | Self::Tampered { .. } => false,
         }
     }
@@ -197,6 +205,9 @@ impl fmt::Display for Lie {
             }
             Self::WrongHash => {
                 f.write_str("the spec in metadata.json does not have the hash that the file names")
+            }
+            Self::Misplaced { experiment } => {
+                write!(f, "metadata.json is of the experiment {experiment}")
             }
             Self::Tampered { file, why } => write!(f, "{file} {why}"),
             Self::OwnerGone { owner: Some(owner) } => {

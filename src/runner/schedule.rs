@@ -250,7 +250,12 @@ impl Schedule {
         let is_broken = self.cells[cell]
             .model
             .is_none_or(|model| self.broken.contains(&model));
-        if self.active() < 2 || is_broken || self.barred.contains_key(&cell) {
+        // The lane itself may be given up by now.
+        let others = self.lanes.iter().enumerate();
+        let has_others = others
+            .filter(|&(other, _)| other != lane)
+            .any(|(_, other)| !other.is_retired);
+        if !has_others || is_broken || self.barred.contains_key(&cell) {
             return false;
         }
         self.barred.insert(cell, lane);

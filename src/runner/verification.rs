@@ -264,8 +264,8 @@ impl Look<'_> {
             for name in &names {
                 let (kept, computed) = (record.metrics.get(name), scores.get(name));
                 // A failed experiment's aggregate is there for the eye; its
-                // answers carry no scores.
-                if kept.is_none() && record.metrics.is_empty() {
+                // answers carry no scores but those that were added.
+                if kept.is_none() && (record.metrics.is_empty() || !is_complete) {
                     continue;
                 }
                 self.verification.scores += 1;

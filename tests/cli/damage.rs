@@ -231,3 +231,33 @@ fn metrics_keep_to_the_questions_that_the_study_asks_now() {
     assert_eq!(results["metrics"]["n_scored"], 2, "{results}");
     place.ok(&["verify", &format!("outputs/s/{FULL}")]);
 }
+
+#[test]
+fn experiments_that_have_changed_places_are_found() {
+    let place = Place::ran();
+    let path = |name: &str| place.path(&format!("outputs/s/{name}"));
+    fs::rename(path(FULL), path("aside")).unwrap();
+    fs::rename(path(EIGHT), path(FULL)).unwrap();
+    fs::rename(path("aside"), path(EIGHT)).unwrap();
+    let found = place.exits(1, &["verify", "outputs/s"]).out;
+    let sentence = format!("metadata.json is of the experiment {FULL}");
+    assert!(found.contains(&sentence), "{found}");
+}
+
+#[test]
+fn a_metric_that_is_added_to_a_failed_experiment_makes_no_other_one_missing() {
+    let place = Place::ran();
+    let path = format!("outputs/s/{FULL}/state.json");
+    let mut state = place.json(&path);
+    state["phase"] = json!("failed");
+    place.write(&path, &state.to_string());
+    let path = format!("outputs/s/{FULL}/predictions.json");
+    let mut file = place.json(&path);
+    for record in file["predictions"].as_array_mut().unwrap() {
+        record["metrics"] = json!({});
+    }
+    place.write(&path, &file.to_string());
+    place.call(&["metrics", &format!("outputs/s/{FULL}"), "-m", "contains"]);
+    let found = place.call(&["verify", &format!("outputs/s/{FULL}")]).out;
+    assert!(!found.contains("is missing"), "{found}");
+}

@@ -233,6 +233,17 @@ fn a_lane_is_not_judged_by_cells_that_another_run_has_taken() {
 }
 
 #[test]
+fn what_a_lane_was_at_when_it_was_given_up_is_tried_elsewhere() {
+    let cells = [cell(4, 1.0), cell(0, 72.0), cell(0, 1.0), cell(1, 1.0)];
+    let world = World {
+        starts: &|lane, _| lane != 0,
+        ..World::default()
+    };
+    let outcome = play(&cells, 2, &world);
+    each_ran_once(&outcome, 4);
+}
+
+#[test]
 fn a_stuck_device_loses_what_waits_behind_it() {
     let cells = grid(&[(6, 30.0), (6, 30.0)]);
     let stuck = World {
