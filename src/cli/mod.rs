@@ -49,6 +49,7 @@ mod worker;
 pub use exit::{CliError, ExitStatus};
 
 use clap::{Parser, Subcommand};
+use std::io::Write;
 
 /// Studies of question answering, with and without retrieval, that finish.
 #[derive(Debug, Parser)]
@@ -147,7 +148,7 @@ impl Cli {
     pub fn run(self) -> Result<ExitStatus, CliError> {
         // Not locked: a run's events are printed by its lanes, which are threads.
         let mut out = std::io::stdout();
-        match self.command {
+        let status = match self.command {
             Command::Run(args) => run::run(&args),
             Command::Resume(args) => resume::run(&args),
             Command::Submit(args) => submit::run(&args, &mut out),
@@ -177,6 +178,9 @@ impl Cli {
             Command::Completions(args) => completions::run(&args, &mut out),
             Command::Man => man::run(&mut out),
             Command::Worker(args) => worker::run(&args),
-        }
+        }?;
+        // What is left of a last line can be lost too.
+        out.flush()?;
+        Ok(status)
     }
 }

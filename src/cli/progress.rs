@@ -1,4 +1,4 @@
-use super::words::count;
+use super::{exit::is_closed, words::count};
 use crate::{
     artifacts::EventLog,
     domain::{Event, Phase},
@@ -8,6 +8,10 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     collections::HashMap,
     io::{IsTerminal, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -35,14 +39,18 @@ impl Style {
     }
 }
 
-/// The listener for a style. `devices` names a line for each.
-pub fn listener(style: Style, devices: &[LaneDevice]) -> Box<dyn Listener> {
+/// The listener for a style. `devices` names a line for each; `lost` is set
+/// where standard output took not all events.
+pub fn listener(style: Style, devices: &[LaneDevice], lost: &Arc<AtomicBool>) -> Box<dyn Listener> {
     match style {
         Style::Live => Box::new(Live::new(devices)),
         Style::Plain => Box::new(Plain {
             tally: Tally::new(devices.len()),
         }),
-        Style::Json => Box::new(Json),
+        Style::Json => Box::new(Json {
+            out: std::io::stdout(),
+            lost: Arc::clone(lost),
+        }),
     }
 }
 
@@ -399,11 +407,23 @@ impl Listener for Plain {
     }
 }
 
-struct Json;
+struct Json<W> {
+    out: W,
+    lost: Arc<AtomicBool>,
+}
 
-impl Listener for Json {
+impl<W: Write + Send> Listener for Json<W> {
     fn hear(&mut self, event: &Event) {
-        let _ = writeln!(std::io::stdout(), "{}", EventLog::line(event).trim_end());
+        let written = writeln!(self.out, "{}", EventLog::line(event).trim_end());
+        if let Err(error) = written
+            && !is_closed(&error)
+            && !self.lost.swap(true, Ordering::Relaxed)
+        {
+            self.remark(&format!(
+                "standard output takes no more events ({error}); the study goes on, and all of \
+                 them are in its events.jsonl"
+            ));
+        }
     }
 
     fn remark(&mut self, text: &str) {

@@ -13,7 +13,7 @@ use crate::{
     domain::Phase,
     errortrace::mask_secrets,
 };
-use anyhow::anyhow;
+use anyhow::Context;
 use clap::Args;
 use std::{
     collections::BTreeMap,
@@ -94,7 +94,8 @@ fn made(timestamp: &str) -> String {
 
 fn write(path: &Path, page: &str) -> Result<(), CliError> {
     std::fs::write(path, page)
-        .map_err(|error| CliError::usage(anyhow!("cannot write {}: {error}", path.display())))
+        .with_context(|| format!("cannot write {}", path.display()))
+        .map_err(CliError::usage)
 }
 
 /// Answers per second of work, where both are known.

@@ -24,6 +24,7 @@ use std::{
     io::Write,
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -158,11 +159,22 @@ pub fn run(args: &RunArgs) -> Result<ExitStatus, CliError> {
     }
     if args.validate {
         local_files::check(&file.study, &file.bases)?;
-        println!(
-            "{}: {}, nothing is wrong",
-            args.study.display(),
-            count(file.study.experiments.len(), "experiment")
-        );
+        let experiments = file.study.experiments.len();
+        let line = match args.how.json {
+            true => json!({
+                "study": file.study.name,
+                "file": args.study.display().to_string(),
+                "experiments": experiments,
+                "valid": true,
+            })
+            .to_string(),
+            false => format!(
+                "{}: {}, nothing is wrong",
+                args.study.display(),
+                count(experiments, "experiment")
+            ),
+        };
+        say(&mut std::io::stdout(), &line)?;
         return Ok(ExitStatus::OK);
     }
     // A directory keeps the text that it has, unless it goes elsewhere.
@@ -276,7 +288,8 @@ pub fn execute(
         cache: how.cache.path(),
     };
     let style = Style::detect(how.json);
-    let mut listener = progress::listener(style, &options.devices);
+    let lost = Arc::default();
+    let mut listener = progress::listener(style, &options.devices, &lost);
     let report = StudyRun::new(study, selected, &dir, &options, &resources, &mut *listener)
         .map_err(|error| match error {
             RunError::Artifact(error) => artifact(error),
@@ -291,6 +304,10 @@ pub fn execute(
         if code == 0 {
             printed?;
         }
+    }
+    if code == 0 && lost.load(Ordering::Relaxed) {
+        // It was said when it happened.
+        return Ok(ExitStatus(4));
     }
     Ok(ExitStatus(code))
 }
