@@ -15,7 +15,8 @@ use clap::{Args, ValueEnum};
 use columns::Column;
 use std::{
     collections::BTreeSet,
-    io::{BufWriter, IsTerminal, Write},
+    fs::{self, File},
+    io::{self, BufWriter, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
@@ -58,7 +59,7 @@ pub fn run(args: &ExportArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
     let format = format(args)?;
     let stored = experiments::read(&args.directory)?;
     let Some(path) = &args.output else {
-        if format == Format::Parquet && std::io::stdout().is_terminal() {
+        if format == Format::Parquet && io::stdout().is_terminal() {
             return Err(CliError::usage(anyhow!(
                 "a Parquet file is not for the terminal: name one with -o FILE"
             )));
@@ -68,17 +69,18 @@ pub fn run(args: &ExportArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
             // the memory.
             Format::Csv => {
                 let mut out = BufWriter::new(&mut *out);
-                rows(&stored, |metrics| {
+                rows(&stored, "standard output", |metrics| {
                     Ok(Box::new(CsvSink::new(&mut out, metrics)?))
                 })?;
-                out.flush()?;
+                out.flush().context("cannot write standard output")?;
             }
             // Parquet is written by a thread-safe writer, so it goes to memory
             // first.
             Format::Parquet => {
                 let mut bytes = Vec::new();
-                write(format, &stored, &mut bytes)?;
-                out.write_all(&bytes)?;
+                write(format, &stored, "memory", &mut bytes)?;
+                out.write_all(&bytes)
+                    .context("cannot write standard output")?;
             }
         }
         return Ok(ExitStatus::OK);
@@ -114,47 +116,80 @@ fn format(args: &ExportArgs) -> Result<Format, CliError> {
     }
 }
 
-/// Replaces the file when everything is in it.
+/// Replaces the file when everything is in it. What is no file but can be
+/// written to (a pipe, a device) is written to.
 fn to_file(format: Format, stored: &[Stored], path: &Path) -> Result<usize, CliError> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let wrong = || format!("cannot write {}", path.display());
-    let failed = |error: std::io::Error| CliError::usage(anyhow!(error).context(wrong()));
-    if path.is_dir() {
-        return Err(CliError::usage(anyhow!(
-            "{} is a directory: name a file in it",
-            path.display()
-        )));
+    let place = path.display().to_string();
+    let failed =
+        |error: io::Error| CliError::from(anyhow!(error).context(format!("cannot write {place}")));
+    match fs::metadata(path) {
+        Ok(there) if there.is_dir() => Err(CliError::usage(anyhow!(
+            "{place} is a directory: name a file in it"
+        ))),
+        Ok(there) if !there.is_file() => {
+            let mut file = File::options().write(true).open(path).map_err(failed)?;
+            fill(format, stored, &place, &mut file)
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+        _ => {
+            let target = target(path);
+            let directory = match target.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+            let mut file = tempfile::Builder::new()
+                .prefix(".export.")
+                .make_in(directory, |path| {
+                    // The umask applies: colleagues read these files.
+                    File::options().write(true).create_new(true).open(path)
+                })
+                .map_err(failed)?;
+            let rows = fill(format, stored, &place, file.as_file_mut())?;
+            file.persist(&target).map_err(|error| failed(error.error))?;
+            Ok(rows)
+        }
     }
-    let mut file = tempfile::Builder::new()
-        .prefix(".export.")
-        .make_in(directory, |path| {
-            // The umask applies: colleagues read these files.
-            std::fs::File::options()
-                .write(true)
-                .create_new(true)
-                .open(path)
-        })
-        .map_err(failed)?;
-    let rows = {
-        let mut buffered = BufWriter::new(file.as_file_mut());
-        let rows = write(format, stored, &mut buffered)?;
-        buffered.flush().map_err(failed)?;
-        rows
-    };
-    file.persist(path).map_err(|error| failed(error.error))?;
+}
+
+/// The file that a path leads to, also where it does not exist yet: a link
+/// stays, what it names is replaced.
+fn target(path: &Path) -> PathBuf {
+    // As many as the kernel follows.
+    const LINKS: usize = 40;
+    let mut target = path.to_owned();
+    for _ in 0..LINKS {
+        let Ok(link) = fs::read_link(&target) else {
+            break;
+        };
+        target = target.parent().unwrap_or(Path::new("")).join(link);
+    }
+    target
+}
+
+/// Writes all rows to a file that is open, and says how many there are.
+fn fill(
+    format: Format,
+    stored: &[Stored],
+    place: &str,
+    file: &mut File,
+) -> Result<usize, CliError> {
+    let mut buffered = BufWriter::new(file);
+    let rows = write(format, stored, place, &mut buffered)?;
+    buffered
+        .flush()
+        .with_context(|| format!("cannot write {place}"))?;
     Ok(rows)
 }
 
-/// Writes all rows, and says how many there are.
+/// Writes all rows, and says how many there are. `place` is what `out` is
+/// called.
 fn write(
     format: Format,
     stored: &[Stored],
+    place: &str,
     out: &mut (dyn Write + Send),
 ) -> Result<usize, CliError> {
-    rows(stored, |metrics| match format {
+    rows(stored, place, |metrics| match format {
         Format::Csv => Ok(Box::new(CsvSink::new(out, metrics)?)),
         Format::Parquet => {
             let kinds = columns::of(None, &[], metrics);
@@ -166,19 +201,22 @@ fn write(
 /// Hands all rows to the sink for these metrics, and says how many there are.
 fn rows<'s>(
     stored: &[Stored],
+    place: &str,
     sink: impl FnOnce(&[String]) -> anyhow::Result<Box<dyn Sink + 's>>,
 ) -> Result<usize, CliError> {
+    let wrong = || format!("cannot write {place}");
     let metrics = metric_columns(stored)?;
-    let mut sink = sink(&metrics)?;
+    let mut sink = sink(&metrics).with_context(wrong)?;
     let mut rows = 0;
     for one in stored {
         let records = records(one)?;
         rows += records.len();
         if !records.is_empty() {
-            sink.write(&columns::of(Some(one), &records, &metrics))?;
+            sink.write(&columns::of(Some(one), &records, &metrics))
+                .with_context(wrong)?;
         }
     }
-    sink.finish().context("cannot finish the export")?;
+    sink.finish().with_context(wrong)?;
     Ok(rows)
 }
 
