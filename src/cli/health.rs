@@ -15,6 +15,7 @@ use grid::{table, width};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
 };
@@ -27,7 +28,7 @@ use std::{
   ragicamp health outputs/baseline --deep            every file, against its checksum too
   ragicamp health outputs/baseline --json | jq '.studies[].experiments[] | select(.lies != [])'
 
-Exit code 1 when an experiment failed, or claims what is not so.")]
+Exit code 1 when an experiment failed, or claims what is not so; 2 when DIR holds no study.")]
 pub struct HealthArgs {
     /// A study's directory, an experiment's, or one with studies below it
     #[arg(value_name = "DIR")]
@@ -57,6 +58,14 @@ pub fn run(args: &HealthArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         return Ok(2);
     }
     let found = look(&root, args.deep)?;
+    // Whoever names a directory means something in it.
+    let is_wrong = found.is_empty() && args.directory.is_some();
+    if is_wrong {
+        eprintln!(
+            "error: {} holds no study: name a directory that a run made, as in outputs/STUDY",
+            root.display()
+        );
+    }
     // As the help says, and as the summary counts.
     let failed = found
         .iter()
@@ -64,7 +73,9 @@ pub fn run(args: &HealthArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     if args.json {
         print_json(&found, out)?;
     } else if found.is_empty() {
-        writeln!(out, "No study in {}.", root.display())?;
+        if !is_wrong {
+            writeln!(out, "No study in {}.", root.display())?;
+        }
     } else {
         let style = Style::of_stdout();
         for (position, study) in found.iter().enumerate() {
@@ -74,7 +85,7 @@ pub fn run(args: &HealthArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             print_study(study, args.show_failed, style, out)?;
         }
     }
-    Ok(u8::from(failed))
+    Ok(if is_wrong { 2 } else { u8::from(failed) })
 }
 
 fn missing(root: &Path, is_default: bool) -> String {
@@ -86,6 +97,13 @@ fn missing(root: &Path, is_default: bool) -> String {
 }
 
 fn look(root: &Path, deep: bool) -> anyhow::Result<Vec<StudyHealth>> {
+    // Of what can not be listed nothing is known, not even that it is one.
+    std::fs::read_dir(root).with_context(|| {
+        format!(
+            "can not look at {}; change its permissions, or name another directory",
+            root.display()
+        )
+    })?;
     if let Some(health) =
         crate::artifacts::examine(&crate::artifacts::ExperimentDir::new(root), deep)
     {
@@ -123,7 +141,7 @@ enum Style {
     Plain,
     /// A table as wide as the terminal.
     Table {
-        /// False where NO_COLOR asks for none.
+        /// False where the environment asks for none.
         colors: bool,
     },
 }
@@ -133,9 +151,16 @@ impl Style {
         if !std::io::stdout().is_terminal() {
             return Self::Plain;
         }
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self::Table { colors: !no_color }
+        Self::Table {
+            colors: colors(|name| std::env::var_os(name)),
+        }
     }
+}
+
+/// Whether the terminal that the environment describes is to show colours.
+fn colors(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let no_color = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !no_color && variable("TERM").is_none_or(|term| term != "dumb")
 }
 
 fn print_study(

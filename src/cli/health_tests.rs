@@ -143,3 +143,17 @@ fn an_experiment_without_its_state_exits_with_one() {
 fn a_directory_that_does_not_exist_is_a_mistake_of_usage() {
     assert_eq!(text(&args(Path::new("/nonexistent/outputs"))).0, 2);
 }
+
+#[test]
+fn a_terminal_without_colours_gets_none() {
+    let told = |of: &'static [(&str, &str)]| {
+        colors(|name| {
+            let found = of.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        })
+    };
+    assert!(told(&[]));
+    assert!(told(&[("TERM", "xterm"), ("NO_COLOR", "")]));
+    assert!(!told(&[("TERM", "xterm"), ("NO_COLOR", "1")]));
+    assert!(!told(&[("TERM", "dumb")]));
+}

@@ -91,6 +91,23 @@ fn health_exits_0_when_all_is_well_1_when_something_failed_2_when_nothing_is_the
 }
 
 #[test]
+fn health_says_where_a_directory_that_was_named_holds_no_study() {
+    let place = Place::new();
+    place.write("outputs/readme", "");
+    let named = place.exits(2, &["health", "outputs"]);
+    assert_eq!(
+        named.err,
+        "error: outputs holds no study: name a directory that a run made, as in outputs/STUDY\n"
+    );
+    assert_eq!(named.out, "");
+    let json = place.exits(2, &["health", "outputs", "--json"]);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json, json!({"studies": []}));
+    // Where nothing was named nothing is amiss.
+    assert_eq!(place.ok(&["health"]).out, "No study in outputs.\n");
+}
+
+#[test]
 fn a_directory_of_another_version_is_read_by_health_show_and_resume() {
     let place = Place::new();
     place.write("outputs/s/study.yaml", &study(4, "exact_match", 0.0));
