@@ -66,6 +66,20 @@ pub fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<ExitStatus, CliEr
              `ragicamp metrics OUTPUTS/STUDY -m {judged}`"
         )));
     }
+    if args.file.is_dir() {
+        let place = args.file.display();
+        let inside = args.file.join("predictions.json");
+        return Err(CliError::usage(match inside.is_file() {
+            true => anyhow!(
+                "{place} is a directory: name the file in it, {}",
+                inside.display()
+            ),
+            false => anyhow!(
+                "{place} is a directory without a predictions.json: name a file, as \
+                 outputs/STUDY/EXPERIMENT/predictions.json"
+            ),
+        }));
+    }
     let file = PredictionsFile::load(&args.file).map_err(artifact)?;
     if file.unreadable > 0 {
         eprintln!(

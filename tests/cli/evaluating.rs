@@ -344,3 +344,18 @@ fn a_study_asked_for_more_metrics_scores_without_generating() {
     let state = place.json(&format!("outputs/s/{FULL}/state.json"));
     assert_eq!(state["metrics_computed"], json!(["exact_match", "rouge_l"]));
 }
+
+#[test]
+fn a_directory_in_the_place_of_the_predictions_is_told_with_the_file_in_it() {
+    let place = Place::ran();
+    let experiment = format!("outputs/s/{FULL}");
+    let done = place.exits(2, &["evaluate", &experiment]);
+    let meant = format!("name the file in it, {experiment}/predictions.json\n");
+    assert!(done.err.ends_with(&meant), "{}", done.err);
+    let done = place.exits(2, &["evaluate", "outputs"]);
+    assert!(
+        done.err.contains("without a predictions.json"),
+        "{}",
+        done.err
+    );
+}
