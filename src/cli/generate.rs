@@ -73,19 +73,24 @@ pub struct GenerateArgs {
     #[arg(long)]
     raw: bool,
     /// Prompts at once; what fits into the memory that is free where it is not given.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     batch_size: Option<u32>,
     /// Tokens at most per answer.
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 64,
+        allow_negative_numbers = true
+    )]
     max_new_tokens: u32,
     /// 0 takes the likeliest token each time.
-    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature, allow_negative_numbers = true)]
     temperature: f64,
     /// Draw from the likeliest tokens that together have this probability.
-    #[arg(long, value_name = "P", value_parser = probability)]
+    #[arg(long, value_name = "P", value_parser = probability, allow_negative_numbers = true)]
     top_p: Option<f64>,
     /// Decides what is drawn.
-    #[arg(long, value_name = "S", default_value_t = 42)]
+    #[arg(long, value_name = "S", default_value_t = 42, value_parser = seed, allow_negative_numbers = true)]
     seed: u64,
     /// An answer ends before this text; may be given several times.
     #[arg(long, value_name = "TEXT")]
@@ -106,6 +111,11 @@ fn temperature(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|value| value.is_finite() && *value >= 0.0)
         .ok_or_else(|| "write a number from 0 on".to_owned())
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| "write a whole number from 0 on".to_owned())
 }
 
 fn probability(text: &str) -> Result<f64, String> {

@@ -304,6 +304,17 @@ fn every_mistake_gets_one_clear_sentence() {
     ] {
         place.exits(2, &[&["generate"], &reader[..], arguments].concat());
     }
+    for (option, why) in [
+        ("--temperature", "write a number from 0 on"),
+        ("--top-p", "write a number above 0, at most 1"),
+        ("--seed", "write a whole number from 0 on"),
+        ("--batch-size", "-1 is not in 1.."),
+        ("--max-new-tokens", "-1 is not in 0.."),
+    ] {
+        let arguments = ["--prompt", "x", option, "-1"];
+        let wrong = place.exits(2, &[&["generate"], &reader[..], &arguments].concat());
+        assert!(wrong.err.contains(why), "{option}: {}", wrong.err);
+    }
 }
 
 #[test]
