@@ -98,12 +98,13 @@ fn missing(root: &Path, is_default: bool) -> String {
 
 fn look(root: &Path, deep: bool) -> anyhow::Result<Vec<StudyHealth>> {
     // Of what can not be listed nothing is known, not even that it is one.
-    std::fs::read_dir(root).with_context(|| {
-        format!(
-            "can not look at {}; change its permissions, or name another directory",
+    if let Err(error) = std::fs::read_dir(root) {
+        let message = format!(
+            "can not look at {}: {error}; change its permissions, or name another directory",
             root.display()
-        )
-    })?;
+        );
+        return Err(anyhow::Error::from(error).context(message));
+    }
     if let Some(health) =
         crate::artifacts::examine(&crate::artifacts::ExperimentDir::new(root), deep)
     {
