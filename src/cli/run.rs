@@ -8,7 +8,7 @@ use super::{
     words::{count, positive, whole},
 };
 use crate::{
-    artifacts::{ArtifactError, StudyDir},
+    artifacts::{ArtifactError, StudyDir, studies},
     cluster::{self, Submission},
     domain::{ExperimentSpec, FailureClass},
     runner::{
@@ -353,6 +353,16 @@ pub fn refuse_changed<'a>(
 /// A directory belongs to one study: neither another one's files nor a
 /// `study.yaml` that somebody wrote there by hand is replaced.
 pub fn refuse_foreign(output: &Path, file: &StudyFile) -> Result<(), CliError> {
+    if let Some(no_place) = output.ancestors().find(|path| path.exists())
+        && !no_place.is_dir()
+    {
+        return Err(CliError::usage(anyhow!(
+            "{} is no directory, and {:?} needs one to write to: give it another output_dir, or \
+             --output DIR",
+            no_place.display(),
+            file.study.name
+        )));
+    }
     let dir = StudyDir::at(output);
     let path = output.join("study.yaml");
     let name = &file.study.name;
@@ -367,7 +377,7 @@ pub fn refuse_foreign(output: &Path, file: &StudyFile) -> Result<(), CliError> {
     };
     let there = match (there, &text) {
         (Some(there), _) => there,
-        (None, None) if !path.exists() => return Ok(()),
+        (None, None) if !path.exists() => return refuse_to_hide(output, name),
         (None, Some(text)) if *text == file.text => return Ok(()),
         (None, text) => text.as_deref().and_then(of_text).unwrap_or_default(),
     };
@@ -381,6 +391,23 @@ pub fn refuse_foreign(output: &Path, file: &StudyFile) -> Result<(), CliError> {
     Err(CliError::usage(anyhow!(
         "{holds}, and this one is {name:?}: give it an output_dir of its own, or --output DIR"
     )))
+}
+
+/// A study in a directory of studies would stand before them: whoever looks
+/// there sees it alone.
+fn refuse_to_hide(output: &Path, name: &str) -> Result<(), CliError> {
+    // What can not be listed yet may still be made.
+    let found = studies(output).unwrap_or_default();
+    match found.iter().find(|path| path.parent() == Some(output)) {
+        None => Ok(()),
+        Some(other) => Err(CliError::usage(anyhow!(
+            "{} holds other studies, as {}, which {name:?} would hide: give it a directory of its \
+             own with output_dir or --output, e.g. {}",
+            output.display(),
+            other.display(),
+            output.join(name).display()
+        ))),
+    }
 }
 
 /// The devices to run on, each with its worker.

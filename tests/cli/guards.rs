@@ -106,6 +106,50 @@ fn another_study_and_files_of_others_are_not_replaced() {
 }
 
 #[test]
+fn a_directory_of_studies_does_not_become_one_and_hide_them() {
+    let place = Place::ran();
+    let other = study(4, "exact_match", 0.0).replace("name: s", "name: t");
+    place.write("other.yaml", &other);
+    place.write("named.yaml", &format!("{other}output_dir: outputs\n"));
+    let before = place.files("outputs");
+    for arguments in [
+        &["run", "other.yaml", "--output", "outputs"][..],
+        &["run", "named.yaml"],
+    ] {
+        let done = place.exits(2, arguments);
+        assert_eq!(
+            done.err,
+            "error: outputs holds other studies, as outputs/s, which \"t\" would hide: give it a \
+             directory of its own with output_dir or --output, e.g. outputs/t\n"
+        );
+    }
+    // Also one of which only the experiments are left.
+    fs::remove_file(place.path("outputs/s/study.yaml")).unwrap();
+    fs::remove_file(place.path("outputs/s/manifest.json")).unwrap();
+    place.exits(2, &["run", "named.yaml"]);
+    assert!(place.files("outputs").len() == before.len() - 2);
+    // The study that is there goes on beside whatever was put there.
+    place.ok(&["run", "other.yaml", "--limit", "1"]);
+    place.write("outputs/t/below/study.yaml", "name: u\n");
+    place.ok(&["run", "other.yaml"]);
+}
+
+#[test]
+fn a_file_in_the_place_of_the_output_directory_is_told() {
+    let place = Place::new();
+    place.write("mine", "mine");
+    for output in ["mine", "mine/below"] {
+        let done = place.exits(2, &["run", "study.yaml", "--output", output]);
+        assert_eq!(
+            done.err,
+            "error: mine is no directory, and \"s\" needs one to write to: give it another \
+             output_dir, or --output DIR\n"
+        );
+    }
+    assert_eq!(place.text("mine"), "mine");
+}
+
+#[test]
 fn repro_compares_with_a_second_run_only() {
     let place = Place::ran();
     let experiment = format!("outputs/s/{FULL}");
