@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// One line per file, exit code 2.
 pub fn check(study: &Study, bases: &[PathBuf]) -> Result<(), CliError> {
-    let missing = missing(study, bases, Severity::Error);
+    let missing = missing(&study.local_paths, bases, Severity::Error);
     if missing.is_empty() {
         return Ok(());
     }
@@ -28,14 +28,14 @@ pub fn check(study: &Study, bases: &[PathBuf]) -> Result<(), CliError> {
 
 /// Says which files are not here; a run goes on without what needs them.
 pub fn warn(study: &Study, bases: &[PathBuf]) {
-    for missing in missing(study, bases, Severity::Warning) {
+    for missing in missing(&study.local_paths, bases, Severity::Warning) {
         eprintln!("{missing}");
     }
 }
 
-fn missing(study: &Study, bases: &[PathBuf], severity: Severity) -> Vec<Diagnostic> {
-    let mut found: Vec<Diagnostic> = study
-        .local_paths
+/// What is to be said of the paths that are not here, in the order of the file.
+pub fn missing(paths: &[LocalPath], bases: &[PathBuf], severity: Severity) -> Vec<Diagnostic> {
+    let mut found: Vec<Diagnostic> = paths
         .iter()
         .filter_map(|path| {
             let (message, fix) = trouble(path, bases)?;

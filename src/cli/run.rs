@@ -15,6 +15,7 @@ use crate::{
         self, DeviceError, LaneDevice, Machine, Manner, Plan, Resources, RunError, RunOptions,
         StudyRun, WorkerProgram, grow_in_large_steps,
     },
+    study::Severity,
 };
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -144,7 +145,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 pub fn run(args: &RunArgs) -> Result<ExitStatus, CliError> {
     grow_in_large_steps();
-    let mut file = study_file::open(&args.study)?;
+    let missing = match args.validate {
+        true => Severity::Error,
+        false => Severity::Warning,
+    };
+    let mut file = study_file::open(&args.study, missing)?;
     let is_directory = args.study.is_dir();
     if is_directory {
         study_file::unchanged(&mut file.study);
@@ -251,8 +256,11 @@ pub fn execute(
     if let Some(remark) = table::more_than_asked(study, &planned) {
         eprintln!("warning: {remark}");
     }
-    if how.dry_run {
+    // What is complete in a directory needs its files no more.
+    if how.dry_run || keep_yaml {
         local_files::warn(study, &file.bases);
+    }
+    if how.dry_run {
         table::print_plan(study, selected, &planned, output, how)?;
         return Ok(ExitStatus::OK);
     }

@@ -1,13 +1,13 @@
 use super::{
-    CliError,
+    CliError, local_files,
     run::switch,
     words::{count, whole},
 };
 use crate::{
-    artifacts::{ArtifactError, StudyDir},
+    artifacts::{ArtifactError, ExperimentDir, StudyDir, studies},
     domain::{BatchSize, ExperimentSpec},
     runner::ProgramCatalog,
-    study::{self, Filter, Shard, Study},
+    study::{self, Filter, Severity, Shard, Study},
 };
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -76,6 +76,12 @@ pub struct StudyFile {
 /// # Errors
 /// Everything that is wrong with it, exit code 2.
 pub fn read(path: &Path) -> Result<StudyFile, CliError> {
+    read_telling(path, Some(Severity::Warning))
+}
+
+/// As [`read`]. What else is to be said where something is wrong: `missing` is
+/// how much it matters that a file the study names is not here.
+fn read_telling(path: &Path, missing: Option<Severity>) -> Result<StudyFile, CliError> {
     let cannot = || format!("cannot read the study {}", path.display());
     let bytes = fs::read(path)
         .with_context(cannot)
@@ -88,31 +94,37 @@ pub fn read(path: &Path) -> Result<StudyFile, CliError> {
             cannot()
         ))
     })?;
-    let study =
-        study::parse(&text, &path.display().to_string(), &ProgramCatalog).map_err(|problems| {
+    let bases = bases(path);
+    let study = study::parse(&text, &path.display().to_string(), &ProgramCatalog).map_err(
+        |mut problems| {
+            if let Some(severity) = missing {
+                let missing = local_files::missing(&problems.local_paths, &bases, severity);
+                problems.diagnostics.extend(missing);
+                problems
+                    .diagnostics
+                    .sort_by_key(|one| (one.line, one.column));
+            }
             let errors = problems.errors();
             let word = if errors == 1 { "problem" } else { "problems" };
             CliError::usage(anyhow!("{problems}\n{errors} {word}; nothing was run"))
-        })?;
+        },
+    )?;
     for warning in &study.warnings {
         eprintln!("{warning}");
     }
-    Ok(StudyFile {
-        study,
-        text,
-        bases: bases(path),
-    })
+    Ok(StudyFile { study, text, bases })
 }
 
 /// A study by its YAML file, or by the directory of one that was run.
+/// `missing`: how much it matters that a file the YAML names is not here.
 ///
 /// # Errors
 /// As [`read`] and [`open_directory`].
-pub fn open(path: &Path) -> Result<StudyFile, CliError> {
+pub fn open(path: &Path, missing: Severity) -> Result<StudyFile, CliError> {
     if path.is_dir() {
         open_directory(path)
     } else {
-        read(path)
+        read_telling(path, Some(missing))
     }
 }
 
@@ -123,16 +135,10 @@ pub fn open(path: &Path) -> Result<StudyFile, CliError> {
 pub fn open_directory(dir: &Path) -> Result<StudyFile, CliError> {
     let yaml = dir.join("study.yaml");
     if !yaml.is_file() {
-        let hint = if dir.is_dir() {
-            "it is no study's directory: run the study's YAML with `ragicamp run STUDY.yaml`"
-        } else if dir.is_file() {
-            "it is a file: run a study's YAML with `ragicamp run STUDY.yaml`"
-        } else {
-            "there is no such directory"
-        };
-        return Err(CliError::usage(anyhow!("{}: {hint}", dir.display())));
+        return Err(CliError::usage(anyhow!("{}: {}", dir.display(), hint(dir))));
     }
-    let mut file = read(&yaml)?;
+    // Its relative paths mean other directories, which are not known yet.
+    let mut file = read_telling(&yaml, None)?;
     file.study.output_dir = dir.display().to_string();
     // Relative paths meant the directories of the run that began it.
     let manifest = match StudyDir::at(dir).read_manifest() {
@@ -147,10 +153,46 @@ pub fn open_directory(dir: &Path) -> Result<StudyFile, CliError> {
             .map(PathBuf::from)
             .collect();
         file.bases.splice(0..0, first);
-        let mut seen = HashSet::new();
-        file.bases.retain(|base| seen.insert(base.clone()));
+        each_once(&mut file.bases);
     }
     Ok(file)
+}
+
+/// What to name instead of a path that is no study's directory.
+fn hint(dir: &Path) -> String {
+    if dir.is_file() {
+        return "it is a file: run a study's YAML with `ragicamp run STUDY.yaml`".to_owned();
+    }
+    if !dir.is_dir() {
+        return "there is no such directory".to_owned();
+    }
+    if ExperimentDir::new(dir).exists()
+        && let Some(study) = parent(dir)
+        && study.join("study.yaml").is_file()
+    {
+        return format!(
+            "it is an experiment's directory: name its study's, {}",
+            study.display()
+        );
+    }
+    let found = studies(dir).unwrap_or_default();
+    match found.iter().find(|path| path.join("study.yaml").is_file()) {
+        Some(study) => format!(
+            "it is no study's directory, but has studies below it: name one, as {}",
+            study.display()
+        ),
+        None => "it is no study's directory: run the study's YAML with `ragicamp run STUDY.yaml`"
+            .to_owned(),
+    }
+}
+
+/// The directory above one, also above `.`.
+fn parent(dir: &Path) -> Option<PathBuf> {
+    match (dir.file_name(), dir.parent()) {
+        (None, _) => dir.canonicalize().ok()?.parent().map(Path::to_owned),
+        (_, Some(parent)) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
+        (_, parent) => parent.map(Path::to_owned),
+    }
 }
 
 /// To go on with a study: what is complete stays, whatever the study says.
@@ -167,7 +209,14 @@ fn bases(path: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut bases: Vec<_> = std::env::current_dir().into_iter().collect();
     bases.extend(absolute.ancestors().skip(1).take(3).map(Path::to_owned));
+    each_once(&mut bases);
     bases
+}
+
+/// A place is looked at, and named, once.
+fn each_once(bases: &mut Vec<PathBuf>) {
+    let mut seen = HashSet::new();
+    bases.retain(|base| seen.insert(base.clone()));
 }
 
 impl Overrides {

@@ -12,6 +12,7 @@ use crate::{
     },
     domain::{BatchSize, ExperimentSpec},
     runner::{Action, Manner, Resources},
+    study::Severity,
 };
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
@@ -122,7 +123,7 @@ impl Asked {
 pub fn run(args: &SubmitArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError> {
     let Engine::Slurm = args.engine;
     let settings = settings(args)?;
-    let mut file = study_file::open(&args.study)?;
+    let mut file = study_file::open(&args.study, Severity::Warning)?;
     if let Some(output) = &args.output {
         file.study.output_dir = output.display().to_string();
     }

@@ -1,3 +1,4 @@
+use super::paths::LocalPath;
 use std::fmt;
 
 /// Whether a study can run all the same.
@@ -54,6 +55,9 @@ impl fmt::Display for Diagnostic {
 pub struct Problems {
     /// One entry per problem.
     pub diagnostics: Vec<Diagnostic>,
+    /// Paths of this machine that the study needs, as far as it could be read:
+    /// whoever has files can tell what is missing in the same go.
+    pub local_paths: Vec<LocalPath>,
 }
 
 impl Problems {

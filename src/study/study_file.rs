@@ -126,6 +126,9 @@ pub fn parse(source: &str, file: &str, catalog: &dyn Catalog) -> Result<Study, P
             study.warnings = diagnostics;
             Ok(study)
         }
-        _ => Err(Problems { diagnostics }),
+        study => Err(Problems {
+            diagnostics,
+            local_paths: study.map(|study| study.local_paths).unwrap_or_default(),
+        }),
     }
 }

@@ -49,6 +49,20 @@ fn a_directory_is_run_as_its_study_was_and_what_is_complete_stays() {
 }
 
 #[test]
+fn a_directory_beside_the_one_that_is_meant_is_told_with_it() {
+    let place = Place::ran();
+    let experiment = format!("outputs/s/{FULL}");
+    for command in ["resume", "status", "cancel"] {
+        let said = place.exits(2, &[command, &experiment]).err;
+        let meant = "it is an experiment's directory: name its study's, outputs/s\n";
+        assert!(said.ends_with(meant), "{command}: {said}");
+        let said = place.exits(2, &[command, "outputs"]).err;
+        let meant = "but has studies below it: name one, as outputs/s\n";
+        assert!(said.ends_with(meant), "{command}: {said}");
+    }
+}
+
+#[test]
 fn two_workers_leave_what_one_leaves() {
     let one = Place::ran();
     let two = Place::new();

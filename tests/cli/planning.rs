@@ -42,14 +42,28 @@ rag: {models: ['hf:./nowhere'], corpus: ~/docs, retrievers: [{type: bm25}]}
     for line in told {
         assert!(said.contains(line), "{line}\n{said}");
     }
-    // A dry run warns, as a run goes on without them.
-    let done = place.ok(&["run", "missing.yaml", "--dry-run"]);
-    assert!(
-        done.err
-            .contains("missing.yaml:4: warning: direct.models[1]: gguf:no.gguf is not there"),
-        "{}",
-        done.err
-    );
+    assert_eq!(said.matches("HERE/nowhere.jsonl'").count(), 1, "{said}");
+    // A run warns, and goes on without them.
+    let dry = place.ok(&["run", "missing.yaml", "--dry-run"]);
+    let real = place.exits(1, &["run", "missing.yaml"]);
+    for done in [dry, real] {
+        let warning = "missing.yaml:4: warning: direct.models[1]: gguf:no.gguf is not there";
+        assert_eq!(done.err.matches(warning).count(), 1, "{}", done.err);
+    }
+    // What is wrong with the text and what is not there are told in one go.
+    let yaml = place.text("missing.yaml");
+    place.write("both.yaml", &yaml.replace("questions: 1", "question: 1"));
+    let done = place.exits(2, &["run", "both.yaml", "--validate"]);
+    for line in [
+        "error: both.yaml:2: num_question: unknown key",
+        "both.yaml:3: datasets[0].path: there is no file",
+        "both.yaml:5: rag.corpus: there is no file or directory",
+        "6 problems; nothing was run",
+    ] {
+        assert!(done.err.contains(line), "{line}\n{}", done.err);
+    }
+    let done = place.exits(2, &["run", "both.yaml"]);
+    assert!(done.err.contains("1 problem; nothing"), "{}", done.err);
 }
 
 #[test]
