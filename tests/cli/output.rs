@@ -28,6 +28,12 @@ fn json_is_one_object_per_line_and_nothing_else() {
     let place = Place::new();
     let planned = objects(&place.ok(&["run", "study.yaml", "--dry-run", "--json"]).out);
     assert_eq!(planned.len(), 2);
+    let valid = objects(&place.ok(&["run", "study.yaml", "--validate", "--json"]).out);
+    assert_eq!(valid.len(), 1);
+    assert_eq!(
+        (&valid[0]["experiments"], &valid[0]["valid"]),
+        (&2.into(), &true.into())
+    );
     let events = objects(&place.ok(&["run", "study.yaml", "--json"]).out);
     let kind = |event: &Value| event["event"].as_str().unwrap().to_owned();
     assert_eq!(kind(&events[0]), "study_started");
