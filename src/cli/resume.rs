@@ -14,7 +14,8 @@ Examples:
   ragicamp resume outputs/quickstart --dry-run
   ragicamp resume outputs/quickstart --filter '*_8bit' --batch-size 4
 
-Questions that have an answer are never asked again.")]
+Questions that have an answer are never asked again. Results that are not what
+was written (health --deep tells them) are written again from what is kept.")]
 pub struct ResumeArgs {
     /// The study's directory.
     dir: PathBuf,

@@ -229,7 +229,8 @@ impl Shared<'_> {
             let manner = Manner {
                 force: self.options.force,
                 is_ours: false,
-                is_deep: self.options.is_deep,
+                // What is found damaged later is ranked then.
+                is_deep: false,
             };
             let action = look(spec, settings, unavailable, total, self.dir, manner);
             if let Ok((Action::Complete | Action::Changed { .. }, _)) = action {

@@ -28,7 +28,7 @@ def test_from_the_studies_to_an_experiment_and_back_with_links(page, shot):
     expect(page.get_by_role("heading", name="Studies")).to_be_visible()
     card = page.locator(".card", has_text="real")
     expect(card).to_contain_text("1 failed")
-    expect(card).to_contain_text("48 of 48 questions answered")
+    expect(card).to_contain_text("48 of 72 questions answered")
     shot(page, "studies")
     card.get_by_role("link", name="real").click()
     expect(page.get_by_role("heading", name=re.compile("1 failed experiment, 1 cause"))).to_be_visible()
