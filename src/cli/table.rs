@@ -133,7 +133,7 @@ fn what(planned: &PlannedExperiment) -> String {
     match &planned.action {
         Action::Retry { error } => format!("{word} ({error})"),
         Action::Owned { by } => format!("{word} ({by})"),
-        Action::Unavailable { reason } => format!("{word}: {reason}"),
+        Action::Damaged { reason } | Action::Unavailable { reason } => format!("{word}: {reason}"),
         _ => word.to_owned(),
     }
 }

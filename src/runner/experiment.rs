@@ -110,15 +110,13 @@ impl ExperimentRun<'_, '_> {
         let start = Instant::now();
         let mut state = match self.begin() {
             Ok(state) => state,
-            Err(error) => {
-                let mut state = State::new(0, self.settings.metrics.clone());
-                return self.artifact_failed(error, &mut state, start);
-            }
+            // What its state says stays: nothing was begun.
+            Err(error) => return self.artifact_failed(error, None, start),
         };
         let verdict = self.phases(&mut state, start);
         let verdict = match verdict {
             Ok(verdict) => verdict,
-            Err(Stop::Artifact(error)) => self.artifact_failed(error, &mut state, start),
+            Err(Stop::Artifact(error)) => self.artifact_failed(error, Some(&mut state), start),
             Err(Stop::Interrupted) => {
                 state.interrupted = true;
                 match self
@@ -127,7 +125,7 @@ impl ExperimentRun<'_, '_> {
                     .and_then(|()| self.dir.write_state(&state))
                 {
                     Ok(()) => Verdict::Interrupted(self.report(&state, None, start)),
-                    Err(error) => self.artifact_failed(error, &mut state, start),
+                    Err(error) => self.artifact_failed(error, Some(&mut state), start),
                 }
             }
             Err(Stop::Fail(failure)) if failure.class == FailureClass::Environment => {
@@ -135,7 +133,7 @@ impl ExperimentRun<'_, '_> {
             }
             Err(Stop::Fail(failure)) => match self.fail(&mut state, &failure, None) {
                 Ok(()) => Verdict::Next(self.report(&state, Some(failure), start)),
-                Err(error) => self.artifact_failed(error, &mut state, start),
+                Err(error) => self.artifact_failed(error, Some(&mut state), start),
             },
         };
         if let Verdict::Next(report) | Verdict::Interrupted(report) = &verdict {
@@ -618,7 +616,7 @@ impl ExperimentRun<'_, '_> {
     fn artifact_failed(
         &mut self,
         error: ArtifactError,
-        state: &mut State,
+        state: Option<&mut State>,
         start: Instant,
     ) -> Verdict {
         let error = self.lease.loss_behind(error);
@@ -629,8 +627,10 @@ impl ExperimentRun<'_, '_> {
         if failure.class == FailureClass::Environment {
             return Verdict::StopStudy(failure);
         }
+        let mut unbegun = State::new(0, self.settings.metrics.clone());
         // What a newer version wrote stays.
-        let is_ours = !matches!(error, ArtifactError::Newer { .. });
+        let is_ours = state.is_some() && !matches!(error, ArtifactError::Newer { .. });
+        let state = state.unwrap_or(&mut unbegun);
         if is_ours && let Err(error) = self.fail(state, &failure, None) {
             if error.class() == FailureClass::Environment {
                 return Verdict::StopStudy(failure_of(&error));

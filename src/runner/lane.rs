@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-/// A lane that waits for another's search looks again after this.
+/// A lane that waits for another's search looks again after this at the latest.
 const WAIT: Duration = Duration::from_millis(50);
 
 /// One device's part of a run, on a thread that lives as long as its worker:
@@ -478,12 +478,17 @@ pub fn patiently<'m, T>(
     mutex: &'m Mutex<T>,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Option<MutexGuard<'m, T>> {
+    // Most searches are short.
+    let mut wait = Duration::from_millis(1);
     loop {
         match mutex.try_lock() {
             Ok(guard) => return Some(guard),
             Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) if !go_on() => return None,
-            Err(TryLockError::WouldBlock) => std::thread::sleep(WAIT),
+            Err(TryLockError::WouldBlock) => {
+                std::thread::sleep(wait);
+                wait = (2 * wait).min(WAIT);
+            }
         }
     }
 }

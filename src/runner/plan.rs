@@ -42,6 +42,11 @@ pub enum Action {
         /// Who.
         by: String,
     },
+    /// Its directory can not be read: it will fail, and only it.
+    Damaged {
+        /// What is wrong there.
+        reason: String,
+    },
     /// This version can not run it.
     Unavailable {
         /// Why.
@@ -116,6 +121,7 @@ impl Action {
             Self::Redo => "start over",
             Self::Changed { .. } => "changed spec",
             Self::Owned { .. } => "running elsewhere",
+            Self::Damaged { .. } => "damaged",
             Self::Unavailable { .. } => "unavailable",
         }
     }
@@ -159,7 +165,7 @@ pub fn plan(
                 if error.class() != FailureClass::Environment =>
             {
                 let reason = error.to_string();
-                (Action::Unavailable { reason }, 0)
+                (Action::Damaged { reason }, 0)
             }
             looked => looked?,
         };

@@ -191,8 +191,8 @@ fn what_would_only_be_slower_elsewhere_is_left_where_it_is() {
     assert_eq!(schedule.next(1, LOAD + 6.0), Turn::Wait);
 }
 
-#[test]
-fn a_lane_that_starts_nothing_spoils_no_more_than_two_experiments() {
+/// Two lanes: the first is at work, the second could not start two experiments.
+fn with_a_suspended_lane() -> Schedule {
     let mut schedule = Schedule::new(grid(&[(9, 30.0), (9, 30.0)]), 2);
     assert!(matches!(schedule.next(0, 0.0), Turn::Run(_)));
     for _ in 0..2 {
@@ -200,6 +200,12 @@ fn a_lane_that_starts_nothing_spoils_no_more_than_two_experiments() {
         assert!(schedule.second_opinion(1));
     }
     assert_eq!(schedule.next(1, 0.0), Turn::Wait);
+    schedule
+}
+
+#[test]
+fn a_lane_that_starts_nothing_spoils_no_more_than_two_experiments() {
+    let mut schedule = with_a_suspended_lane();
     // The other lane tries them before anything else.
     schedule.done(0, 50.0, Seen::default());
     let Turn::Run(cell) = schedule.next(0, 50.0) else {
@@ -217,13 +223,7 @@ fn a_lane_that_starts_nothing_spoils_no_more_than_two_experiments() {
 
 #[test]
 fn a_lane_is_not_judged_by_cells_that_another_run_has_taken() {
-    let mut schedule = Schedule::new(grid(&[(9, 30.0), (9, 30.0)]), 2);
-    assert!(matches!(schedule.next(0, 0.0), Turn::Run(_)));
-    for _ in 0..2 {
-        assert!(matches!(schedule.next(1, 0.0), Turn::Run(_)));
-        assert!(schedule.second_opinion(1));
-    }
-    assert_eq!(schedule.next(1, 0.0), Turn::Wait);
+    let mut schedule = with_a_suspended_lane();
     schedule.done(0, 50.0, Seen::default());
     for _ in 0..2 {
         assert!(matches!(schedule.next(0, 50.0), Turn::Run(_)));
