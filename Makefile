@@ -5,7 +5,8 @@ RUN := $(CARGO) run --release --quiet --
 
 .DEFAULT_GOAL := help
 # Building with CUDA needs its toolkit: the machine's own, or one from PyPI.
-TOOLKIT := $(if $(wildcard $(CUDA_HOME)/bin/nvcc),true,eval "$$(conf/cuda/toolkit)")
+TOOLKIT := $(if $(wildcard $(CUDA_HOME)/bin/nvcc),true,eval "$$(conf/cuda/toolkit)")$(if $(FLASH), && eval "$$(conf/cuda/flash-attn)")
+GPU := $(if $(FLASH),flash-attn,cuda)
 
 # An embedding model, where `make fixtures-minilm` or somebody else has put it.
 MODELS := $(or $(RAGICAMP_MODELS),$(HOME)/.cache/ragicamp/models)
@@ -24,12 +25,12 @@ quickstart: ## Run twelve experiments with the embedded model and data, in a min
 cuda-toolkit: ## Assemble a CUDA toolkit from PyPI below target/, for machines without one (270 MB)
 	conf/cuda/toolkit
 
-build-cuda: ## Build the program for NVIDIA GPUs to target/cuda/ragicamp; CUDA_COMPUTE_CAP=80, 89, 90, ...
-	$(TOOLKIT) && $(CARGO) build --release --features cuda
+build-cuda: ## Build the program for NVIDIA GPUs to target/cuda/ragicamp; CUDA_COMPUTE_CAP=80, 89, 90, ...; FLASH=1 with FlashAttention-2 (an hour)
+	$(TOOLKIT) && $(CARGO) build --release --features $(GPU)
 	install -D target/release/ragicamp target/cuda/ragicamp
 
 gpu-build: ## Build what gpu-check runs, so that it can be carried to a machine without a toolchain
-	$(TOOLKIT) && $(CARGO) test --release --features cuda,failpoints --test gpu --no-run
+	$(TOOLKIT) && $(CARGO) test --release --features $(GPU),failpoints --test gpu --no-run
 	install -D target/release/ragicamp target/cuda/ragicamp-check
 	install -D "$$(ls -t target/release/deps/gpu-* | grep -v '\.d$$' | head -1)" target/cuda/gpu-check
 

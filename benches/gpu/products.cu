@@ -1,6 +1,8 @@
 // Products of few rows with quantised weights on a GPU: every shape of
 // Qwen2.5-7B, 8 and 4 bits, beside the definition in f32. Prints microseconds,
-// with the second pass where inputs are in parts, for the best number of parts.
+// with the second pass where inputs are in parts, for the best division: so many
+// columns of 128 outputs whole, the others in so many parts; with ALL=1 for
+// every division.
 //
 //   nvcc -O3 -std=c++17 -DWGMMA=1 -gencode=arch=compute_90a,code=sm_90a -o products benches/gpu/products.cu && ./products
 //
@@ -35,6 +37,10 @@
   } while (0)
 
 constexpr int CHECKED = 512, MOST_ROWS = 128, MOST_PARTS = 16;
+
+struct Division {
+  int whole, count, chunk;
+};
 enum Filling { BYTES, ACTIVATIONS, HALVES, ELEMENT_SCALES };
 
 __device__ u32 mixed(u32 x) {
@@ -102,11 +108,11 @@ int main() {
   CHECK(cudaEventCreate(&before));
   CHECK(cudaEventCreate(&after));
   bool is_wrong = false;
-  printf("| product | outputs | inputs | rows | bits | us | parts | TB/s of weights | error |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
+  printf("| product | outputs | inputs | rows | bits | us | whole | parts | TB/s of weights | error |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
   const struct {
     const char *name;
     int outputs, inputs;
-  } shapes[] = {{"queries, keys, values", 4608, 3584}, {"output", 3584, 3584}, {"gate and up", 37888, 3584}, {"down", 3584, 18944}, {"head", 152064, 3584}};
+  } shapes[] = {{"queries, keys, values", 4608, 3584}, {"output", 3584, 3584}, {"gate and up", 37888, 3584}, {"down", 3584, 18944}, {"head", 152064, 3584}, {"gate and up of Llama-3-8B", 28672, 4096}, {"gate and up of Qwen2.5-3B", 22016, 2048}};
   for (auto &shape : shapes) {
     int outputs = shape.outputs, inputs = shape.inputs, steps = inputs / 64, columns = (outputs + 127) / 128;
     const size_t tiles = (size_t)(outputs / 16) * steps;
@@ -130,15 +136,18 @@ int main() {
       fill<<<1024, 256>>>(scales, tiles * scale * copies / 2, bits == 8 ? HALVES : ELEMENT_SCALES);
       reference<<<dim3(CHECKED, rows), 32>>>(x, weights, scales, expected, outputs, inputs, bits);
       double best = INFINITY, error = 0;
-      int best_parts = 0;
+      Division division = {columns, 1, steps};
+      for (int each = columns / processors, w = std::max(0, each - 1); w <= each; w++)
       for (int wanted = 1; wanted <= MOST_PARTS; wanted++) {
-        int chunk = (steps + wanted - 1) / wanted, count = (steps + chunk - 1) / chunk;
-        if (count != wanted || (count > 1 && columns * count > 4 * processors)) continue;
+        int chunk = (steps + wanted - 1) / wanted, count = (steps + chunk - 1) / chunk, whole = count == 1 ? columns : w * processors;
+        const int blocks = whole + (columns - whole) * count;
+        if (count != wanted || (count > 1 && (columns == whole || blocks > 5 * processors + whole))) continue;
         auto run = [&](int copy) {
           const unsigned char *w = weights + tiles * tile * copy, *s = scales + tiles * scale * copy;
-          void *arguments[] = {&x, &w, &s, &out, &parts, &rows, &outputs, &inputs, &chunk};
-          CHECK(cudaLaunchKernel(product.function, dim3(1, columns, count), dim3(128), arguments, product.shared, 0));
-          if (count > 1) sum_parts<<<(rows * outputs + 1023) / 1024, 256>>>(parts, out, count, rows * outputs);
+          void *arguments[] = {&x, &w, &s, &out, &parts, &rows, &outputs, &inputs, &whole, &count, &chunk};
+          CHECK(cudaLaunchKernel(product.function, dim3(1, blocks), dim3(128), arguments, product.shared, 0));
+          const int others = outputs - whole * 128;
+          if (count > 1) sum_parts<<<(rows * others + 1023) / 1024, 256>>>(parts, out, rows, outputs, others, count);
         };
         CHECK(cudaMemset(out, 0xff, (size_t)rows * outputs * 2));
         run(0);
@@ -165,10 +174,11 @@ int main() {
           times.push_back(milliseconds * 1000 / runs);
         }
         std::sort(times.begin(), times.end());
-        if (times[1] < best) best = times[1], best_parts = count;
+        if (times[1] < best) best = times[1], division = {whole, count, chunk};
+        if (getenv("ALL")) printf("#%s %d %d: %d whole, %d parts of %d: %.1f\n", shape.name, rows, bits, whole, count, chunk, times[1]);
       }
       is_wrong |= !(error < 1e-2);
-      printf("| %s | %d | %d | %d | %d | %.1f | %d | %.2f | %.1e |\n", shape.name, outputs, inputs, rows, bits, best, best_parts, tiles * (tile + scale) / best / 1e6, error);
+      printf("| %s | %d | %d | %d | %d | %.1f | %d | %d | %.2f | %.1e |\n", shape.name, outputs, inputs, rows, bits, best, division.whole, division.count, tiles * (tile + scale) / best / 1e6, error);
     }
     for (void *memory : {(void *)weights, (void *)scales, (void *)x, (void *)out, (void *)parts, (void *)expected, (void *)found}) CHECK(cudaFree(memory));
   }

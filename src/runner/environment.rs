@@ -29,6 +29,7 @@ pub fn of(device: &LaneDevice) -> Value {
 fn features() -> Vec<&'static str> {
     [
         ("cuda", cfg!(feature = "cuda")),
+        ("flash-attn", cfg!(feature = "flash-attn")),
         ("failpoints", cfg!(feature = "failpoints")),
         ("index", cfg!(feature = "index")),
         ("inference", cfg!(feature = "inference")),

@@ -1,5 +1,5 @@
 //! Qwen2.5-7B's shape with random weights: 64 prompts of 1,000 random tokens,
-//! 32 new ones each. Prints rates and how much of the floors they are: the
+//! 32 new ones each, and 8 of 8,000. Prints rates and how much of the floors they are: the
 //! bytes of weights, keys and values over the bandwidth that a copy reaches,
 //! and the operations of the prompts over the rate of a plain bf16 product.
 //! `GPU_CHECK_KEEP=DIRECTORY` leaves the model there for another engine.
@@ -28,6 +28,9 @@ const VOCAB: usize = 152_064;
 const PROMPTS: usize = 64;
 const TOKENS: usize = 1000;
 const NEW: usize = 32;
+/// Prompts whose attention counts.
+const LONG_PROMPTS: usize = 8;
+const LONG_TOKENS: usize = 8000;
 
 /// Weights that every token meets, and those of the head.
 const BODY: usize =
@@ -193,8 +196,8 @@ fn the_shape_of_qwen_7b_is_read_and_written_at_these_rates() {
         ..GenerationSettings::default()
     };
     let mut seed = 7_u64;
-    let mut prompt = || -> Vec<u32> {
-        (0..TOKENS)
+    let mut prompt = |tokens: usize| -> Vec<u32> {
+        (0..tokens)
             .map(|_| {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 (seed >> 33) as u32 % (VOCAB as u32 - 1) + 1
@@ -203,9 +206,9 @@ fn the_shape_of_qwen_7b_is_read_and_written_at_these_rates() {
     };
     let cache = tempfile::tempdir().unwrap();
     println!(
-        "| weights | load s | again s | prompts/s | prompt tokens/s | of the product's rate | ms a step | of the bandwidth's floor | GiB used |"
+        "| weights | load s | again s | prompts/s | prompt tokens/s | of long prompts | of the product's rate | ms a step | of the bandwidth's floor | GiB used |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for quantization in [Quantization::None, Quantization::Int8, Quantization::Int4] {
         let options = LoadOptions {
             quantization,
@@ -225,18 +228,22 @@ fn the_shape_of_qwen_7b_is_read_and_written_at_these_rates() {
         drop(engine);
         let (mut engine, again) = load();
         assert_eq!(engine.logits(&[vec![5; 40]]).unwrap(), first);
-        let mut run = |count: usize| {
-            let prompts = (0..count).map(|idx| (idx, prompt())).collect();
+        let mut run = |count: usize, tokens: usize| {
+            let prompts = (0..count).map(|idx| (idx, prompt(tokens))).collect();
             engine.complete(prompts, &settings, &mut |_| {}).unwrap();
             engine.stats()
         };
-        run(PROMPTS);
-        let before = run(1);
+        run(LONG_PROMPTS, LONG_TOKENS);
+        let before = run(PROMPTS, TOKENS);
+        let after = run(LONG_PROMPTS, LONG_TOKENS);
+        let long = (LONG_PROMPTS * LONG_TOKENS) as f64
+            / (after.prefill_time - before.prefill_time).as_secs_f64();
+        let before = run(1, TOKENS);
         let start = Instant::now();
         let rounds = 3;
         let mut after = before;
         for _ in 0..rounds {
-            after = run(PROMPTS);
+            after = run(PROMPTS, TOKENS);
         }
         let took = start.elapsed().as_secs_f64();
         let prefill = (after.prefill_time - before.prefill_time).as_secs_f64();
@@ -254,7 +261,7 @@ fn the_shape_of_qwen_7b_is_read_and_written_at_these_rates() {
             .and_then(|nvml| Ok(nvml.device_by_index(0)?.memory_info()?.used))
             .map_or(0.0, |used| used as f64 / f64::from(1 << 30));
         println!(
-            "| {quantization} | {loaded:.1} | {again:.1} | {:.1} | {:.0} | {:.2} | {:.2} | {:.2} | {used:.0} |",
+            "| {quantization} | {loaded:.1} | {again:.1} | {:.1} | {:.0} | {long:.0} | {:.2} | {:.2} | {:.2} | {used:.0} |",
             (rounds * PROMPTS) as f64 / took,
             (rounds * PROMPTS * TOKENS) as f64 / prefill,
             operations / prefill / rate,

@@ -82,9 +82,10 @@ __device__ __forceinline__ void fragments(u32 (&a)[2][4], const unsigned char *t
 }
 
 // x [rows, inputs] by the weights, to `out` [rows, outputs]. A block takes 128
-// outputs, ROWS rows and one part of the inputs; a warp 32 outputs, whose
-// weights it fetches for itself. Where the inputs are in several parts, the
-// sums go to `parts` [parts, rows, outputs], for `sum_parts`.
+// outputs (a column), ROWS rows and one part of the inputs; a warp 32 outputs,
+// whose weights it fetches for itself. The first `whole` columns are not
+// divided, the others into `count` parts of `chunk` steps, whose sums go to
+// `parts` [count, rows, outputs of these columns], for `sum_parts`.
 //
 // What bounds it is how many instructions a step of 64 inputs takes, so that
 // addresses are only counted up, and where there are instructions of a whole
@@ -101,12 +102,13 @@ __device__ __forceinline__ void fragments(u32 (&a)[2][4], const unsigned char *t
 
 template <int BITS, int ROWS>
 __device__ __forceinline__ void product(const T *x, const unsigned char *tiles, const unsigned char *scales, T *out, float *parts, int rows,
-                                        int outputs, int inputs, int chunk) {
+                                        int outputs, int inputs, int whole, int count, int chunk) {
   constexpr int WEIGHTS = Tiles<BITS>::BYTES, FACTORS = Tiles<BITS>::SCALES, STAGE = 2 * (WEIGHTS + FACTORS), ROWS_STAGE = ROWS * 128;
   extern __shared__ __align__(1024) unsigned char stages[];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int first_row = blockIdx.x * ROWS, steps = inputs / 64, strips = (outputs + 15) / 16, first = (blockIdx.y * 4 + warp) * 2;
-  const int begin = blockIdx.z * chunk, end = min(steps, begin + chunk);
+  const int divided = blockIdx.y - whole, column = divided < 0 ? blockIdx.y : whole + divided / count;
+  const int first_row = blockIdx.x * ROWS, steps = inputs / 64, strips = (outputs + 15) / 16, first = (column * 4 + warp) * 2;
+  const int part = divided < 0 ? 0 : divided % count, begin = part * chunk, end = divided < 0 ? steps : min(steps, begin + chunk);
   unsigned char *ring = stages + STAGES * ROWS_STAGE + warp * STAGES * STAGE;
 
   // Where this thread fetches from next: 16 bytes of each strip, of the scales
@@ -205,8 +207,8 @@ __device__ __forceinline__ void product(const T *x, const unsigned char *tiles, 
   await<0>();
   const int o = first * 16 + lane / 4, r = first_row + lane % 4 * 2;
   T *out_at = out + (u64)r * outputs + o;
-  float *part_at = parts + ((u64)blockIdx.z * rows + r) * outputs + o;
-  const bool whole = gridDim.z == 1;
+  const int others = outputs - whole * 128;
+  float *part_at = parts + ((u64)part * rows + r) * others + o - whole * 128;
 #pragma unroll
   for (int n = 0; n < ROWS / 8; n++) {
 #pragma unroll
@@ -216,12 +218,12 @@ __device__ __forceinline__ void product(const T *x, const unsigned char *tiles, 
         for (int i = 0; i < 4; i++) {
           if (o + i * 8 >= outputs) continue;
           const float value = y[i / 2][n][i % 2 * 2 + j];
-          if (whole) out_at[i * 8] = narrow(value);
+          if (divided < 0) out_at[i * 8] = narrow(value);
           else part_at[i * 8] = value;
         }
       }
       out_at += j ? 7 * (u64)outputs : outputs;
-      part_at += j ? 7 * (u64)outputs : outputs;
+      part_at += j ? 7 * (u64)others : others;
     }
   }
 }
@@ -229,8 +231,8 @@ __device__ __forceinline__ void product(const T *x, const unsigned char *tiles, 
 #define PRODUCT(BITS, ROWS, BLOCKS)                                                                                                     \
   extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                                             \
   product_##BITS##_##ROWS(const T *x, const unsigned char *tiles, const unsigned char *scales, T *out, float *parts, int rows,          \
-                          int outputs, int inputs, int chunk) {                                                                         \
-    product<BITS, ROWS>(x, tiles, scales, out, parts, rows, outputs, inputs, chunk);                                                    \
+                          int outputs, int inputs, int whole, int count, int chunk) {                                                   \
+    product<BITS, ROWS>(x, tiles, scales, out, parts, rows, outputs, inputs, whole, count, chunk);                                      \
   }
 PRODUCT(8, 16, 4)
 PRODUCT(8, 32, 4)
@@ -243,9 +245,10 @@ PRODUCT(8, 128, 2)
 PRODUCT(4, 128, 2)
 #endif
 
-// The sum of the parts of a product of `size` elements, a multiple of 4.
-extern "C" __global__ void __launch_bounds__(256) sum_parts(const float *parts, T *out, int count, int size) {
-  const int at = (blockIdx.x * 256 + threadIdx.x) * 4;
+// The sums of the parts of `others` outputs, the last of each row; a multiple
+// of 4.
+extern "C" __global__ void __launch_bounds__(256) sum_parts(const float *parts, T *out, int rows, int outputs, int others, int count) {
+  const int at = (blockIdx.x * 256 + threadIdx.x) * 4, size = rows * others;
   if (at >= size) return;
   float4 sum = {0, 0, 0, 0};
   for (int p = 0; p < count; p++) {
@@ -255,7 +258,7 @@ extern "C" __global__ void __launch_bounds__(256) sum_parts(const float *parts, 
     sum.z += more.z;
     sum.w += more.w;
   }
-  *(uint2 *)(out + at) = {pack(sum.x, sum.y), pack(sum.z, sum.w)};
+  *(uint2 *)(out + (u64)(at / others + 1) * outputs - others + at % others) = {pack(sum.x, sum.y), pack(sum.z, sum.w)};
 }
 
 // The weights as elements, [outputs, inputs]; a warp per tile.

@@ -187,6 +187,10 @@ impl RaggedCache {
             ],
         )?;
         self.copy_prefixes(plan, what.layer)?;
+        #[cfg(feature = "flash-attn")]
+        if let Some(flash) = plan.flash.as_ref().filter(|flash| flash.computes(what)) {
+            return flash.attend(&self.kernels, &query, (keys, values), what.scale);
+        }
         let out = self.kernels.room((rows, heads.queries * heads.dim))?;
         let end = [
             Argument::Float(what.scale),

@@ -34,6 +34,10 @@ pub struct Plan {
     pub by_keys: Option<Keys>,
     /// What is copied first: to, from where, and how many tokens.
     pub copies: Vec<(usize, Start, usize)>,
+    /// The same pack for the kernels of FlashAttention-2, where it has more
+    /// than single rows.
+    #[cfg(feature = "flash-attn")]
+    pub flash: Option<super::flash::Flash>,
 }
 
 /// Tiles whose keys are divided.
@@ -98,6 +102,13 @@ impl Plan {
         };
         Ok(Self {
             places: Tensor::from_vec(places, pack.rows(), device)?,
+            // A few rows of a sequence are faster where its keys are divided
+            // among blocks, as ours are.
+            #[cfg(feature = "flash-attn")]
+            flash: match by_rows {
+                Some(_) => Some(super::flash::Flash::new(&pack.spans, bases, device)?),
+                None => None,
+            },
             by_rows,
             by_keys,
             copies,

@@ -1,4 +1,5 @@
 use super::{
+    division::Division,
     kernels::{Argument, Kernels, of, of_option, pointer},
     tiles::{INPUTS, Tiles, fits},
 };
@@ -11,9 +12,6 @@ const MOST_ROWS: usize = 256;
 
 /// Outputs of a tile of the result.
 const OUTPUTS: usize = 128;
-
-/// Fewer steps of inputs are not worth a block of their own.
-const LEAST_STEPS: usize = 7;
 
 /// A quantised matrix on a GPU.
 pub struct TileMatrix {
@@ -107,16 +105,14 @@ impl TileMatrix {
         else {
             return x.matmul(&self.elements()?.t()?);
         };
+        let row_tiles = rows.div_ceil(product.rows);
         let steps = self.inputs / INPUTS;
-        let tiles = columns * rows.div_ceil(product.rows);
-        // So many blocks on each multiprocessor keep the memory busy; of those
-        // with many rows fewer fit.
-        let blocks = if product.rows < 64 { 3 } else { 2 };
-        let wanted = self.kernels.processors * blocks / tiles;
-        let chunk = steps.div_ceil(wanted.clamp(1, (steps / LEAST_STEPS).max(1)));
-        let parts = steps.div_ceil(chunk);
-        let partial = if parts > 1 {
-            let shape = (parts, rows, self.outputs);
+        // Of those with many rows fewer fit on a multiprocessor.
+        let resident = if product.rows < 64 { 3 } else { 2 };
+        let division = Division::new(columns, row_tiles, steps, self.kernels.processors, resident);
+        let others = self.outputs.saturating_sub(division.whole * OUTPUTS);
+        let partial = if division.parts > 1 {
+            let shape = (division.parts, rows, others);
             Some(self.kernels.room_of(shape, DType::F32)?)
         } else {
             None
@@ -125,7 +121,7 @@ impl TileMatrix {
         let [weights, scales] = self.places()?;
         self.kernels.launch(
             &product.function,
-            (rows.div_ceil(product.rows), columns, parts),
+            (row_tiles, division.blocks, 1),
             128,
             product.shared,
             &[
@@ -137,21 +133,24 @@ impl TileMatrix {
                 Argument::Int(rows),
                 Argument::Int(self.outputs),
                 Argument::Int(self.inputs),
-                Argument::Int(chunk),
+                Argument::Int(division.whole),
+                Argument::Int(division.parts),
+                Argument::Int(division.chunk),
             ],
         )?;
         if let Some(partial) = partial {
-            let size = rows * self.outputs;
             self.kernels.launch(
                 &self.kernels.sum_parts,
-                (size.div_ceil(4 * 256), 1, 1),
+                ((rows * others).div_ceil(4 * 256), 1, 1),
                 256,
                 0,
                 &[
                     of(&partial)?,
                     of(&out)?,
-                    Argument::Int(parts),
-                    Argument::Int(size),
+                    Argument::Int(rows),
+                    Argument::Int(self.outputs),
+                    Argument::Int(others),
+                    Argument::Int(division.parts),
                 ],
             )?;
         }
