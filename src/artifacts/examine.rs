@@ -382,10 +382,12 @@ impl<'a> Examination<'a> {
         {
             self.note("results.json", error);
         }
-        let identity = match self.directory.identity() {
-            Ok(Some(identity)) => identity,
-            Ok(None) => return,
+        let identity = match self.directory.metadata() {
+            Ok(metadata) => metadata.and_then(|metadata| metadata.identity()),
             Err(error) => return self.note("metadata.json", error),
+        };
+        let Some(identity) = identity else {
+            return;
         };
         let named = identity.spec.get("name").and_then(Value::as_str);
         if let Some(experiment) = named.filter(|name| *name != self.directory.name()) {
@@ -422,7 +424,7 @@ impl<'a> Examination<'a> {
     /// Whether the one file that a short look leaves out is of a version that
     /// this program knows.
     fn check_version(&mut self) {
-        if let Err(error @ ArtifactError::Newer { .. }) = self.directory.identity() {
+        if let Err(error @ ArtifactError::Newer { .. }) = self.directory.metadata() {
             self.note("metadata.json", error);
         }
     }

@@ -133,12 +133,27 @@ impl ExperimentDir {
     }
 
     /// What the directory was made for; `None` when it does not say so, as
-    /// directories of older shapes.
+    /// directories of older shapes. Where `metadata.json` is lost or can not be
+    /// read, `state.json` still has the hash.
     ///
     /// # Errors
-    /// When `metadata.json` can not be read.
+    /// When neither can be read.
     pub fn identity(&self) -> Result<Option<StoredIdentity>> {
-        Ok(self.metadata()?.and_then(|metadata| metadata.identity()))
+        let told = match self.metadata() {
+            Ok(metadata) => Ok(metadata.and_then(|metadata| metadata.identity())),
+            Err(error @ ArtifactError::Malformed { .. }) => Err(error),
+            Err(error) => return Err(error),
+        };
+        if let Ok(Some(identity)) = told {
+            return Ok(Some(identity));
+        }
+        match self.state() {
+            Ok(Some(state)) if !state.spec_hash.is_empty() => Ok(Some(StoredIdentity {
+                hash: state.spec_hash,
+                spec: Value::Null,
+            })),
+            _ => told,
+        }
     }
 
     /// `results.json`; `None` when there is none.

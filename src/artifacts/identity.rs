@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 pub struct StoredIdentity {
     /// The hash of its canonical spec.
     pub hash: String,
-    /// The spec itself.
+    /// The spec itself; null where only the hash is left.
     pub spec: Value,
 }
 
@@ -14,6 +14,11 @@ pub struct StoredIdentity {
 /// `generation.temperature: 0 -> 0.7`. The experiment's name is
 /// no part of it.
 pub fn differences(stored: &Value, new: &Value) -> Vec<String> {
+    if stored.is_null() {
+        return vec![
+            "its metadata.json can not be read, and its state.json is of another spec".to_owned(),
+        ];
+    }
     let mut found = Vec::new();
     compare("", stored, new, &mut found);
     found

@@ -46,6 +46,10 @@ pub struct State {
     /// because they were made with something else: `--force` starts over.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub needs_force: bool,
+    /// The hash of the spec that the last attempt was of, beside the one in
+    /// `metadata.json`, which may be lost; empty in files of older shapes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub spec_hash: String,
     /// Keys that other versions wrote; kept.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -70,6 +74,7 @@ impl State {
             unanswered: 0,
             failure_class: None,
             needs_force: false,
+            spec_hash: String::new(),
             extra: Map::new(),
         }
     }
@@ -132,6 +137,7 @@ impl State {
                 .shift_remove("failure_class")
                 .and_then(|value| serde_json::from_value(value).ok()),
             needs_force: lenient::take_flag(&mut map, "needs_force"),
+            spec_hash: lenient::take_text(&mut map, "spec_hash").unwrap_or_default(),
             extra: map,
         })
     }

@@ -11,6 +11,7 @@ use crate::domain::Event;
 use serde::Serialize;
 use serde_json::Value;
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -198,6 +199,29 @@ impl StudyDir {
     pub fn check_seal(&self) -> Result<Sealed> {
         // Others keep files of theirs beside a study's own.
         seal::check(&self.path, &|file| file == "events.jsonl", &|_| false)
+    }
+
+    /// The experiments that `study_summary.json` has a result or an error of;
+    /// none where there is no such file, or it can not be read.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn told(&self) -> Result<BTreeSet<String>> {
+        let summary = match lenient::object(&self.path.join("study_summary.json")) {
+            Err(ArtifactError::Malformed { .. }) => None,
+            read => read?,
+        };
+        let entries = summary.and_then(|mut summary| summary.shift_remove("experiments"));
+        let Some(Value::Array(entries)) = entries else {
+            return Ok(BTreeSet::new());
+        };
+        let is_told = |entry: &&Value| {
+            ["complete", "failed"].contains(&entry["status"].as_str().unwrap_or_default())
+        };
+        let names = entries.iter().filter(is_told);
+        Ok(names
+            .filter_map(|entry| entry["name"].as_str().map(str::to_owned))
+            .collect())
     }
 
     /// Writes `study_summary.json`, one entry per experiment, and

@@ -256,11 +256,17 @@ pub fn execute(
     if let Some(remark) = table::more_than_asked(study, &planned) {
         eprintln!("warning: {remark}");
     }
+    for remark in table::outdated(&planned) {
+        eprintln!("warning: {remark}");
+    }
     // What is complete in a directory needs its files no more.
     if how.dry_run || keep_yaml {
         local_files::warn(study, &file.bases);
     }
     if how.dry_run {
+        if keep_yaml {
+            refuse_foreign(output, file)?;
+        }
         table::print_plan(study, selected, &planned, output, how)?;
         return Ok(ExitStatus::OK);
     }

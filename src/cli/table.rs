@@ -128,6 +128,24 @@ pub fn more_than_asked(study: &Study, plan: &Plan) -> Option<String> {
     ))
 }
 
+/// Says whose results stay although their dataset says otherwise now.
+pub fn outdated(plan: &Plan) -> Vec<String> {
+    let mut whose: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for planned in &plan.experiments {
+        if let Some(why) = &planned.outdated {
+            whose.entry(why).or_default().push(&planned.name);
+        }
+    }
+    let sentence = |(why, names): (&str, Vec<&str>)| match names.as_slice() {
+        [name] => format!("{name} is complete and keeps its results: {why}"),
+        names => format!(
+            "{} experiments are complete and keep their results: {why}",
+            names.len()
+        ),
+    };
+    whose.into_iter().map(sentence).collect()
+}
+
 fn what(planned: &PlannedExperiment) -> String {
     let word = planned.action.word();
     match &planned.action {

@@ -74,7 +74,12 @@ pub enum IndexError {
     #[error("the build was interrupted; the next one goes on where it stopped")]
     Interrupted,
     /// The search engine failed.
-    #[error("index {}: {message}", path.display())]
+    #[error(
+        "index {}: {message}; if its files are damaged, `ragicamp index drop {}` removes it, and \
+         what needs it builds it again",
+        path.display(),
+        path.file_name().unwrap_or_default().to_string_lossy()
+    )]
     Engine {
         /// The index.
         path: PathBuf,

@@ -6,7 +6,7 @@ use super::{
     lessons::Lessons,
     listener::Ears,
     message::Message,
-    origin::{Origin, about_index, stored},
+    origin::{self, Origin, about_index, stored},
     provenance::about_dataset,
     questions::{changed_question, own_passages, stored_questions},
     report::ExperimentReport,
@@ -59,6 +59,8 @@ pub struct ExperimentRun<'r, 'q> {
     pub environment: &'r Value,
     /// What the answers that are there were made with.
     pub origin: Origin,
+    /// The record of it can not be read any more.
+    pub is_origin_lost: bool,
     /// Seconds that earlier attempts took, once they are known.
     pub worked_before: f64,
     /// The identity of the index, once it is open.
@@ -163,6 +165,7 @@ impl ExperimentRun<'_, '_> {
         if state.started_at.is_empty() {
             state.started_at = fresh().started_at;
         }
+        self.is_origin_lost = origin::is_lost(&self.dir, &state)?;
         state.phase = Phase::Init;
         state.attempt = state.attempt.saturating_add(1);
         state.error = None;
@@ -180,7 +183,10 @@ impl ExperimentRun<'_, '_> {
         state.metrics_requested = requested;
         self.dir.unseal()?;
         self.worked_before = self.worked();
-        self.write_metadata(None, &Map::new())?;
+        if !self.is_origin_lost {
+            self.write_metadata(None, &Map::new())?;
+            state.spec_hash = self.spec.hash();
+        }
         self.dir.write_state(&state)?;
         Ok(state)
     }
@@ -201,11 +207,14 @@ impl ExperimentRun<'_, '_> {
             .collect();
         state.total_questions = questions.len();
         state.predictions_complete = questions.len() - outstanding.len();
+        if self.is_origin_lost && !outstanding.is_empty() {
+            self.replace_origin(state)?;
+        }
         // Scores need no model.
         if !outstanding.is_empty() {
             self.model()?;
         }
-        if outstanding.len() < questions.len() {
+        if outstanding.len() < questions.len() && !self.is_origin_lost {
             self.origin = Origin::of(self.dir.metadata()?);
         }
         self.ears.hear(&Event::ExperimentStarted {
@@ -241,6 +250,23 @@ impl ExperimentRun<'_, '_> {
         }
         self.enter(state, Phase::Generated)?;
         self.score(state, &questions, &mut best, start)
+    }
+
+    /// Begins a new record in place of one that is lost, where no answer was of
+    /// it.
+    fn replace_origin(&mut self, state: &mut State) -> Result<(), Stop> {
+        let answers = state.predictions_complete;
+        if answers > 0 {
+            let message = format!(
+                "{} can not be read, and only it says which model and spec the {answers} answers \
+                 that are there are of: restore the file, or start over with --force",
+                self.dir.path.join("metadata.json").display()
+            );
+            return Err(self.origin.refuse(message).into());
+        }
+        self.is_origin_lost = false;
+        state.spec_hash = self.spec.hash();
+        Ok(self.write_metadata(None, &Map::new())?)
     }
 
     /// Seconds of all attempts so far: those up to the last results, or what
@@ -360,7 +386,7 @@ impl ExperimentRun<'_, '_> {
             return Err(Failure::new(FailureClass::Permanent, message).into());
         }
         if let Some(message) = changed_question(&self.dir, &dataset, self.settings.num_questions)? {
-            return Err(Failure::new(FailureClass::Permanent, message).into());
+            return Err(self.origin.refuse(message).into());
         }
         let stored = stored_questions(&self.dir)?;
         let same = stored.is_some_and(|stored| stored.questions == dataset.questions);

@@ -312,6 +312,7 @@ impl<'s, 'a> Lane<'s, 'a> {
             ears: &mut self.ears,
             environment: &self.environment,
             origin: Origin::default(),
+            is_origin_lost: false,
             worked_before: 0.0,
             index: None,
             judge: self.judge.as_mut(),

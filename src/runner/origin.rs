@@ -4,8 +4,8 @@
 
 use super::drift;
 use crate::{
-    artifacts::{ArtifactError, Durability, ExperimentDir, Lease, Metadata},
-    domain::{ExperimentSpec, Failure},
+    artifacts::{ArtifactError, Durability, ExperimentDir, Lease, Metadata, State},
+    domain::{ExperimentSpec, Failure, FailureClass},
 };
 use serde_json::{Value, json};
 
@@ -46,6 +46,13 @@ impl Origin {
         let failure = drift::of_index(&self.index, now);
         self.has_refused |= failure.is_some();
         failure
+    }
+
+    /// Adds no answers to those that are there, for this reason: only `--force`
+    /// or what it names goes on.
+    pub fn refuse(&mut self, message: String) -> Failure {
+        self.has_refused = true;
+        Failure::new(FailureClass::Permanent, message)
     }
 
     /// Whether no answers may be added as things are.
@@ -94,6 +101,19 @@ pub fn stored(spec: &ExperimentSpec, dir: &ExperimentDir) -> Result<Metadata, Ar
     match dir.metadata() {
         Ok(Some(metadata)) if metadata.spec_hash == spec.hash() => Ok(metadata),
         Ok(_) | Err(ArtifactError::Malformed { .. }) => Ok(Metadata::new(spec)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the record that this program has made of an experiment is gone or
+/// can not be read, so that nobody knows what its answers are of. Other
+/// programs may have made none.
+pub fn is_lost(dir: &ExperimentDir, state: &State) -> Result<bool, ArtifactError> {
+    let is_ours = state.schema_version > 0;
+    match dir.metadata() {
+        Ok(Some(_)) => Ok(false),
+        Ok(None) => Ok(is_ours && state.attempt > 0),
+        Err(ArtifactError::Malformed { .. }) => Ok(is_ours),
         Err(error) => Err(error),
     }
 }

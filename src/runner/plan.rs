@@ -1,9 +1,10 @@
-use super::resources::Resources;
+use super::{questions::changed_question, resources::Resources};
 use crate::{
     artifacts::{
         ArtifactError, ExperimentDir, LeaseOptions, Liveness, State, StudyDir, differences,
         is_to_be_rewritten,
     },
+    datasets::Dataset,
     domain::{ExperimentSpec, FailureClass, Phase, RunSettings},
     study::Study,
 };
@@ -70,6 +71,9 @@ pub struct PlannedExperiment {
     pub answered: usize,
     /// Questions in all; `None` when the dataset can not be read.
     pub total: Option<usize>,
+    /// Of a complete one: what its dataset says otherwise now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outdated: Option<String>,
 }
 
 /// What a run would do.
@@ -155,10 +159,10 @@ pub fn plan(
     for spec in experiments {
         let settings = study.settings_for(&spec.name);
         let unavailable = study.unavailable.get(&spec.name);
-        let total = resources
+        let dataset = resources
             .dataset(&spec.dataset, settings.num_questions)
-            .ok()
-            .map(|dataset| dataset.questions.len());
+            .ok();
+        let total = dataset.as_ref().map(|dataset| dataset.questions.len());
         let (action, answered) = match look(spec, settings, unavailable, total, dir, manner) {
             // What is wrong with one directory costs its experiment.
             Err(error @ (ArtifactError::Io { .. } | ArtifactError::Malformed { .. }))
@@ -181,6 +185,12 @@ pub fn plan(
                 None => plan.uncounted += 1,
             }
         }
+        let outdated = match &dataset {
+            Some(dataset) if action == Action::Complete => {
+                outdated(&dir.experiment(&spec.name), dataset, settings)?
+            }
+            _ => None,
+        };
         plan.experiments.push(PlannedExperiment {
             name: spec.name.clone(),
             model: spec.model.to_string(),
@@ -188,9 +198,30 @@ pub fn plan(
             action,
             answered,
             total,
+            outdated,
         });
     }
     Ok(plan)
+}
+
+/// What the dataset of a complete experiment says otherwise than when it was
+/// asked; the questions are compared only where the file is another one.
+fn outdated(
+    experiment: &ExperimentDir,
+    dataset: &Dataset,
+    settings: &RunSettings,
+) -> Result<Option<String>, ArtifactError> {
+    let asked = match experiment.metadata() {
+        Ok(Some(metadata)) => metadata.dataset,
+        Ok(None) | Err(ArtifactError::Malformed { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match asked["sha256"].as_str() {
+        Some(sum) if sum != dataset.checksum => {
+            changed_question(experiment, dataset, settings.num_questions)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The study's experiments besides `selected` whose directory holds answers of

@@ -59,7 +59,14 @@ pub struct Verification {
 pub fn verify(study: &StudyDir, only: Option<&str>) -> Result<Verification, ArtifactError> {
     let mut verification = Verification::default();
     let mut is_running = false;
-    for name in study.experiments()? {
+    let names = study.experiments()?;
+    if only.is_none() {
+        for name in study.told()?.difference(&names.iter().cloned().collect()) {
+            let what = "its directory is gone, and study_summary.json tells of it";
+            verification.find(Some(name), what);
+        }
+    }
+    for name in names {
         if only.is_some_and(|only| only != name) {
             continue;
         }
@@ -249,8 +256,8 @@ impl Look<'_> {
         let is_complete = phase == Phase::Complete;
         let is_rag = self
             .dir
-            .identity()?
-            .is_some_and(|identity| identity.spec.get("retriever").is_some());
+            .metadata()?
+            .is_some_and(|metadata| metadata.spec.get("retriever").is_some());
         let evaluation = metrics::evaluate_with(&names, predictions, &|record| {
             let question = questions.get(&record.idx).filter(|_| is_complete);
             metrics::Evidence {

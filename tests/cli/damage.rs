@@ -261,3 +261,87 @@ fn a_metric_that_is_added_to_a_failed_experiment_makes_no_other_one_missing() {
     let found = place.call(&["verify", &format!("outputs/s/{FULL}")]).out;
     assert!(!found.contains("is missing"), "{found}");
 }
+
+#[test]
+fn answers_of_which_nobody_knows_what_they_are_of_are_not_added_to() {
+    for damage in ["", "{\"spec_hash\": 7}", "gone"] {
+        let place = Place::ran();
+        let path = format!("outputs/s/{FULL}/metadata.json");
+        match damage {
+            "gone" => fs::remove_file(place.path(&path)).unwrap(),
+            torn => place.write(&path, torn),
+        }
+        // What is complete stays so; another spec and two questions more are
+        // another matter.
+        place.ok(&["run", "study.yaml"]);
+        let yaml = place.text("study.yaml");
+        let other = yaml.replace("max_new_tokens: 4", "max_new_tokens: 5");
+        place.write("study.yaml", &other);
+        let told = place.exits(2, &["run", "study.yaml", "--filter", FULL]).err;
+        assert!(told.contains("its state.json is of another spec"), "{told}");
+        let more = yaml.replace("num_questions: 4", "num_questions: 6");
+        place.write("study.yaml", &more);
+        let done = place.exits(1, &["run", "study.yaml"]);
+        assert!(done.out.contains("1 complete, 1 failed"), "{done:#?}");
+        let state = place.json(&format!("outputs/s/{FULL}/state.json"));
+        let error = state["error"].as_str().unwrap();
+        assert!(error.contains("metadata.json can not be read"), "{error}");
+        assert!(error.contains("4 answers"), "{error}");
+        assert_eq!(state["predictions_complete"], 4);
+        place.exits(1, &["resume", "outputs/s"]);
+        place.ok(&["run", "study.yaml", "--force", "--filter", FULL]);
+        place.ok(&["verify", "outputs/s"]);
+    }
+}
+
+#[test]
+fn complete_experiments_say_that_their_dataset_has_other_answers_now() {
+    let place = Place::new();
+    let questions = first_questions(4);
+    let yaml = with_own_questions(&place, &questions);
+    place.write("study.yaml", &yaml);
+    place.ok(&["run", "study.yaml"]);
+    let quiet = place.ok(&["run", "study.yaml"]).err;
+    assert!(!quiet.contains("warning"), "{quiet}");
+    let path = format!("outputs/s/{FULL}/results.json");
+    let before = place.text(&path);
+    // More questions at the end are no change of those before.
+    place.write("questions.jsonl", &first_questions(5));
+    let quiet = place.ok(&["run", "study.yaml"]).err;
+    assert!(!quiet.contains("warning"), "{quiet}");
+    let mut first: Value = serde_json::from_str(questions.lines().next().unwrap()).unwrap();
+    first["golden_answers"] = json!(["elsewhere"]);
+    let rest: Vec<&str> = questions.lines().skip(1).collect();
+    place.write(
+        "questions.jsonl",
+        &format!("{first}\n{}\n", rest.join("\n")),
+    );
+    let told = place.ok(&["run", "study.yaml"]).err;
+    assert!(
+        told.contains("warning: 2 experiments are complete and keep their results"),
+        "{told}"
+    );
+    assert!(told.contains("question 0 had the answers"), "{told}");
+    assert_eq!(place.text(&path), before);
+}
+
+#[test]
+fn an_experiment_whose_directory_was_deleted_is_missed() {
+    let place = Place::ran();
+    fs::remove_dir_all(place.path(&format!("outputs/s/{EIGHT}"))).unwrap();
+    let found = place.exits(1, &["verify", "outputs/s"]).out;
+    assert!(found.contains(&format!("{EIGHT}:")), "{found}");
+    assert!(found.contains("its directory is gone"), "{found}");
+    place.ok(&["run", "study.yaml"]);
+    place.ok(&["verify", "outputs/s"]);
+}
+
+#[test]
+fn a_dry_run_refuses_the_directory_that_the_run_would_refuse() {
+    let place = Place::ran();
+    for dry in [&[][..], &["--dry-run"]] {
+        let call = [&["run", "study.yaml", "--output", "outputs"][..], dry].concat();
+        let told = place.exits(2, &call).err;
+        assert!(told.contains("would hide"), "{told}");
+    }
+}
