@@ -15,6 +15,8 @@ pub enum Parameter {
     Stop,
     /// Only sampling needs it.
     Seed,
+    /// Models that think take none but their own.
+    Temperature,
 }
 
 /// What this server was found not to take. Learned from its refusals, once
@@ -24,6 +26,8 @@ pub struct Dialect {
     completion_tokens: AtomicBool,
     no_stop: AtomicBool,
     no_seed: AtomicBool,
+    no_temperature: AtomicBool,
+    any_temperature: bool,
 }
 
 impl Dialect {
@@ -32,7 +36,13 @@ impl Dialect {
             Parameter::MaxTokens => &self.completion_tokens,
             Parameter::Stop => &self.no_stop,
             Parameter::Seed => &self.no_seed,
+            Parameter::Temperature => &self.no_temperature,
         }
+    }
+
+    /// A temperature of 0 may be left out, although answers are sampled then.
+    pub fn allow_any_temperature(&mut self) {
+        self.any_temperature = true;
     }
 
     /// Does without the parameter from now on; false if it did already.
@@ -88,7 +98,13 @@ pub fn body(
         body.insert("max_tokens".to_owned(), settings.max_new_tokens.into());
         optional.push(Parameter::MaxTokens);
     }
-    body.insert("temperature".to_owned(), settings.temperature.into());
+    let may_leave_out = dialect.any_temperature && settings.temperature == 0.0;
+    if !(may_leave_out && dialect.leaves_out(Parameter::Temperature)) {
+        body.insert("temperature".to_owned(), settings.temperature.into());
+        if may_leave_out {
+            optional.push(Parameter::Temperature);
+        }
+    }
     if let Some(top_p) = settings.top_p {
         body.insert("top_p".to_owned(), top_p.into());
     }

@@ -30,6 +30,9 @@ const AUTO_BATCH: usize = 16;
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// While a server has asked to wait, a sign of life is given this often.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+
 /// No reply that is worth reading is longer.
 const LONGEST_REPLY: u64 = 16 << 20;
 
@@ -47,6 +50,8 @@ pub struct OpenAi {
     answered: bool,
     /// Requests at once.
     concurrency: usize,
+    /// Requests that wait because the server asked for it.
+    pausing: AtomicUsize,
 }
 
 /// How a request ended.
@@ -97,7 +102,23 @@ impl OpenAi {
             reached: AtomicBool::new(false),
             answered: false,
             concurrency: MOST_THREADS,
+            pausing: AtomicUsize::new(0),
         }
+    }
+
+    /// The same for batches that may go on so long without a sign of progress.
+    #[must_use]
+    pub fn within(mut self, batch_timeout: Duration) -> Self {
+        self.patience = Patience::within(batch_timeout);
+        self
+    }
+
+    /// The same for whom sampled answers will do: a temperature of 0 is left
+    /// out where the server takes only its own.
+    #[must_use]
+    pub fn with_any_temperature(mut self) -> Self {
+        self.dialect.allow_any_temperature();
+        self
     }
 
     /// The same, sending at most this many requests at once.
@@ -126,13 +147,16 @@ impl OpenAi {
     ) -> Ending {
         let start = Instant::now();
         let mut tries = 0;
+        // What the server asked to wait is not its being slow.
+        let mut paused = Duration::ZERO;
         let mut request = Cow::Borrowed(request);
         let mut passages_cut = 0;
         loop {
             if called_off.try_recv() == Err(TryRecvError::Disconnected) {
                 return Ending::CalledOff;
             }
-            let left = self.patience.total.saturating_sub(start.elapsed());
+            let worked = || start.elapsed().saturating_sub(paused);
+            let left = self.patience.total.saturating_sub(worked());
             let trouble = match self.send(&request, settings, left) {
                 Ok(generated) => {
                     return Ending::Done(Generated {
@@ -168,9 +192,13 @@ impl OpenAi {
             else {
                 return Ending::Trouble { trouble, tries };
             };
-            let wait = self.patience.wait(tries, *too_many, *wait);
-            let left = self.patience.total.saturating_sub(start.elapsed());
-            if tries >= self.patience.tries || wait >= left {
+            let asked = *wait;
+            let wait = self.patience.wait(tries, *too_many, asked);
+            let longest = match asked {
+                Some(_) => self.patience.longest_pause,
+                None => self.patience.total.saturating_sub(worked()),
+            };
+            if tries >= self.patience.tries || wait >= longest {
                 return Ending::Trouble { trouble, tries };
             }
             tracing::info!(
@@ -180,8 +208,15 @@ impl OpenAi {
                 self.server.quote(what),
                 wait.as_secs_f64()
             );
-            if called_off.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
+            let is_asked = asked.is_some();
+            self.pausing.fetch_add(is_asked.into(), Ordering::Relaxed);
+            let ended = called_off.recv_timeout(wait);
+            self.pausing.fetch_sub(is_asked.into(), Ordering::Relaxed);
+            if ended == Err(RecvTimeoutError::Disconnected) {
                 return Ending::CalledOff;
+            }
+            if is_asked {
+                paused += wait;
             }
         }
     }
@@ -220,7 +255,7 @@ impl OpenAi {
             let reply = reply.map_err(|error| no_reply(&error))?;
             let mut generated = completion(&reply, settings)?;
             // Answers are kept, and a server that echoes requests answers so.
-            generated.text = self.server.without_key(generated.text);
+            generated.text = self.server.without_secret(generated.text);
             Ok(generated)
         } else {
             // The status says enough when the rest does not arrive.
@@ -256,13 +291,16 @@ impl OpenAi {
             );
             return Failure::new(FailureClass::Permanent, message);
         }
-        let asked = match wait {
-            Some(wait) if wait >= self.patience.total => {
-                format!("; it asks to wait {} s", wait.as_secs())
-            }
-            _ => String::new(),
-        };
-        let message = format!("{}: {what} ({tries} {times}{asked})", self.place());
+        // Smaller batches would only be told the same.
+        if let Some(wait) = wait.filter(|wait| *wait >= self.patience.longest_pause) {
+            let message = format!(
+                "{}: {what} ({tries} {times}; it asks to wait {} s): `ragicamp resume` goes on then",
+                self.place(),
+                wait.as_secs()
+            );
+            return Failure::new(FailureClass::Permanent, message);
+        }
+        let message = format!("{}: {what} ({tries} {times})", self.place());
         Failure::new(FailureClass::Transient, message)
     }
 
@@ -341,7 +379,17 @@ impl Generator for OpenAi {
                 }
             }
             drop(end);
-            for (idx, ending) in endings {
+            loop {
+                let (idx, ending) = match endings.recv_timeout(SIGN_OF_LIFE) {
+                    Ok(ended) => ended,
+                    Err(RecvTimeoutError::Timeout) => {
+                        if this.pausing.load(Ordering::Relaxed) > 0 {
+                            tell(GenerationEvent::Progress { tokens: 0 });
+                        }
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => break,
+                };
                 match ending {
                     Ending::Done(generated) => {
                         answered = true;

@@ -4,34 +4,51 @@ use std::{
 };
 use ureq::http::HeaderMap;
 
+/// The batch timeout of a study that says nothing else.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// How long a request is worth trying.
 ///
-/// Nothing is reported as progress meanwhile, so `total` must stay well below
-/// the batch timeout of a study, which is ten minutes unless it says otherwise.
+/// Nothing is reported as progress while a request is tried, so `total` must
+/// stay well below the study's batch timeout.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
     /// Times that a request is sent at most.
     pub tries: u32,
     /// For one try.
     pub attempt: Duration,
-    /// For all tries of a request and the waiting between them.
+    /// For all tries of a request and the waiting between them, but for what
+    /// the server asks to wait.
     pub total: Duration,
+    /// The server may ask to wait so long at once.
+    pub longest_pause: Duration,
     /// The first wait; each one is twice as long as the one before.
     pub first_wait: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self {
-            tries: 5,
-            attempt: Duration::from_secs(200),
-            total: Duration::from_secs(300),
-            first_wait: Duration::from_millis(500),
-        }
+        Self::within(BATCH_TIMEOUT)
     }
 }
 
 impl Patience {
+    /// What a batch that may go on for `batch_timeout` without a sign of
+    /// progress leaves to a request.
+    pub fn within(batch_timeout: Duration) -> Self {
+        // One that never ends is more than clocks can count.
+        let batch_timeout = batch_timeout.min(Duration::from_secs(86_400));
+        Self {
+            tries: 5,
+            attempt: batch_timeout / 3,
+            total: batch_timeout / 2,
+            // Limits are counted per minute or hour; those per day are not
+            // waited for.
+            longest_pause: Duration::from_secs(3600),
+            first_wait: Duration::from_millis(500),
+        }
+    }
+
     /// The wait after the `tried`th try (from 1): what the server asks for and
     /// a little more, or else twice the wait before, of which a random half is
     /// left out, so that a batch does not come back as one.

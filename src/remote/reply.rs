@@ -321,6 +321,7 @@ impl ServerError {
                 Parameter::MaxTokens => return self.all.contains("max_completion_tokens"),
                 Parameter::Stop => "stop",
                 Parameter::Seed => "seed",
+                Parameter::Temperature => "temperature",
             };
             let named = self.param == name
                 || self

@@ -123,10 +123,21 @@ impl Server {
         self.key.as_ref().map(|key| &key.header)
     }
 
-    /// A text without the key.
+    /// A message without the key. One of a few letters is a word that servers
+    /// without keys are shown (`none`, `x`): as a secret it would hide nothing.
     pub fn without_key(&self, text: String) -> String {
+        const SHORTEST: usize = 6;
         match &self.key {
-            Some(key) if text.contains(&key.text) => text.replace(&key.text, "***"),
+            Some(key) if key.text.len() >= SHORTEST => text.replace(&key.text, "***"),
+            _ => text,
+        }
+    }
+
+    /// An answer without the key, where it is one that nobody guesses: an
+    /// answer may well hold the words that stand for a key where none is wanted.
+    pub fn without_secret(&self, text: String) -> String {
+        match &self.key {
+            Some(key) if is_secret(&key.text) => text.replace(&key.text, "***"),
             _ => text,
         }
     }
@@ -135,6 +146,8 @@ impl Server {
     /// the key, which some servers repeat.
     pub fn quote(&self, text: &str) -> String {
         const LONGEST: usize = 300;
+        // What moves a terminal's cursor is not passed on.
+        let text = text.replace(|c: char| c.is_control(), " ");
         let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
         line = self.without_key(line);
         if let Some((end, _)) = line.char_indices().nth(LONGEST) {
@@ -142,5 +155,34 @@ impl Server {
             line.push_str(" ...");
         }
         line
+    }
+}
+
+/// Whether a key is long and mixed enough to stand in a text for itself alone.
+fn is_secret(key: &str) -> bool {
+    const SHORTEST: usize = 16;
+    let has = |kind: fn(&char) -> bool| key.chars().any(|c| kind(&c));
+    key.len() >= SHORTEST && has(char::is_ascii_digit) && has(char::is_ascii_alphabetic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_keep_the_words_that_stand_for_no_key() {
+        let server = |key: &str| {
+            Server::new("base_url", "http://localhost:8000/v1", Some(key.to_owned())).unwrap()
+        };
+        for placeholder in ["none", "EMPTY", "ollama", "1", "x", "token-abc123", "dummy"] {
+            let answer = format!("{placeholder} of the EMPTY tokens is 1");
+            assert_eq!(server(placeholder).without_secret(answer.clone()), answer);
+        }
+        let secret = "sk-proj-Ab3dEf6hIj9kLmN0";
+        let echoed = format!("Bearer {secret}.");
+        assert_eq!(server(secret).without_secret(echoed.clone()), "Bearer ***.");
+        assert_eq!(server(secret).quote(&echoed), "Bearer ***.");
+        assert_eq!(server("hunter2").quote("not hunter2\x1b[2J"), "not *** [2J");
+        assert_eq!(server("1").quote("max_tokens 1024"), "max_tokens 1024");
     }
 }

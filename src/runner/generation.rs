@@ -121,13 +121,15 @@ impl Generation<'_, '_> {
             // Loaded anew it is what its files are now.
             warm_worker = None;
         }
+        let batch_timeout = seconds(self.settings.batch_timeout_s);
+        self.supervisor.batch_timeout = Some(batch_timeout);
         let settings = ExecutorSettings {
             experiment: self.spec.name.clone(),
             total: self.questions.len(),
             answered_before: self.answered(),
             min_batch_size: self.settings.min_batch_size,
             max_consecutive_failures: self.settings.max_consecutive_failures,
-            batch_timeout: seconds(self.settings.batch_timeout_s),
+            batch_timeout,
             load_timeout: seconds(self.settings.load_timeout_s),
             experiment_timeout: self.timeout,
             spent: self.spent,

@@ -44,7 +44,11 @@ impl Judge {
         };
         let client = match judge.model.provider {
             Provider::Openai => OpenAi::new(&judge.model)
-                .map(|client| client.with_concurrency(judge.concurrency))
+                .map(|client| {
+                    client
+                        .with_concurrency(judge.concurrency)
+                        .with_any_temperature()
+                })
                 .and_then(|client| {
                     let answers = AnswerCache::open(&cache.join("judge"), &client.identity());
                     Ok((client, answers?))

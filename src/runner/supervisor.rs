@@ -5,7 +5,10 @@ use crate::{
 };
 use crossbeam_channel::Sender;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Keeps the one worker of a device, from experiment to experiment where it
 /// can serve the next one too.
@@ -14,6 +17,8 @@ pub struct Supervisor {
     lane: LaneDevice,
     /// Directory against which the next model's relative path is resolved.
     pub base: Option<PathBuf>,
+    /// How long a batch of the next model may go on without a sign of progress.
+    pub batch_timeout: Option<Duration>,
     /// Where quantised weights are kept.
     cache: PathBuf,
     tell: Sender<Message>,
@@ -47,6 +52,7 @@ impl Supervisor {
             program,
             lane,
             base: None,
+            batch_timeout: None,
             cache,
             tell,
             signals,
@@ -107,6 +113,7 @@ impl Supervisor {
             sharers: self.lane.sharers,
             base: self.base.clone(),
             cache: Some(self.cache.clone()),
+            batch_timeout: self.batch_timeout,
         }));
         self.worker = Some(worker);
         self.model = None;

@@ -249,6 +249,7 @@ impl EncoderClient {
             sharers: NonZeroUsize::MIN,
             base: self.settings.base.clone(),
             cache: None,
+            batch_timeout: None,
         }))?;
         let limit = self.settings.load_timeout;
         let deadline = Instant::now() + limit;

@@ -21,7 +21,11 @@ impl Model {
     /// Loads what was asked for; a remote model has nothing to load.
     pub fn load(load: &Load) -> Result<Self, Failure> {
         if load.model.provider == Provider::Openai {
-            return Ok(Self::Remote(Box::new(OpenAi::new(&load.model)?)));
+            let model = OpenAi::new(&load.model)?;
+            return Ok(Self::Remote(Box::new(match load.batch_timeout {
+                Some(batch_timeout) => model.within(batch_timeout),
+                None => model,
+            })));
         }
         let files = hub::locate(&load.model, load.base.as_deref())
             .map_err(|error| Failure::new(FailureClass::Permanent, error.to_string()))?;

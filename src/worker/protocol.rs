@@ -5,7 +5,7 @@ use crate::domain::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 /// What a model is loaded for.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -49,6 +49,9 @@ pub struct Load {
     /// Directory below which quantised weights are kept.
     #[serde(default)]
     pub cache: Option<PathBuf>,
+    /// How long a batch may go on without a sign of progress.
+    #[serde(default)]
+    pub batch_timeout: Option<Duration>,
 }
 
 /// From the supervisor to the worker, one JSON value a line.

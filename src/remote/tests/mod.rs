@@ -246,16 +246,32 @@ fn too_many_requests_are_sent_again_after_the_wait_the_server_asks_for() {
 }
 
 #[test]
+fn a_server_may_ask_for_more_time_than_tries_are_worth() {
+    let server = Loopback::start(|number, _| match number {
+        0 => Says::Reply(429, "Retry-After: 1\r\n", String::new()),
+        _ => Says::answer("yes"),
+    });
+    let patience = Patience {
+        total: Duration::from_millis(700),
+        ..hasty()
+    };
+    let mut model = patient_model(&server.url(), patience);
+    let (told, result) = batch(&mut model, 1, &defaults());
+    result.unwrap();
+    assert_eq!(told.done[&0].text, "yes");
+}
+
+#[test]
 fn a_wait_that_is_too_long_ends_the_batch_at_once_and_is_named() {
     let server = Loopback::start(|_, _| Says::Reply(429, "Retry-After: 86400\r\n", String::new()));
     let mut model = model(&server.url());
     let (_, result) = batch(&mut model, 1, &defaults());
     let failure = result.unwrap_err();
-    assert_eq!(failure.class, FailureClass::Transient);
+    assert_eq!(failure.class, FailureClass::Permanent);
     assert!(
         failure
             .message
-            .ends_with("(1 try; it asks to wait 86400 s)"),
+            .ends_with("(1 try; it asks to wait 86400 s): `ragicamp resume` goes on then"),
         "{failure}"
     );
     assert_eq!(server.seen().len(), 1);
@@ -348,7 +364,9 @@ fn all_tries_together_keep_to_the_time_a_request_is_worth() {
     let start = Instant::now();
     assert!(batch(&mut model, 4, &defaults()).1.is_err());
     assert!(start.elapsed() < Duration::from_millis(1500));
+    let hour = Duration::from_secs(3600);
     assert!(Patience::default().total * 2 <= Duration::from_secs(600));
+    assert!(Patience::within(hour).attempt >= Duration::from_secs(1000));
 }
 
 #[test]
@@ -592,6 +610,31 @@ fn parameters_that_a_server_does_not_take_are_left_out_once_and_for_all() {
         5,
         "the second request is right at once"
     );
+}
+
+#[test]
+fn a_temperature_of_zero_is_left_out_only_for_whom_sampled_answers_will_do() {
+    let server = Loopback::start(|_, seen| match seen.body.get("temperature") {
+        Some(_) => Says::Reply(
+            400,
+            "",
+            json!({"error": {"param": "temperature", "message": "Unsupported value: 'temperature' \
+                does not support 0.0 with this model. Only the default (1) value is supported."}})
+            .to_string(),
+        ),
+        None => Says::answer("yes"),
+    });
+    let failure = batch(&mut model(&server.url()), 1, &defaults()).1;
+    assert!(
+        failure
+            .unwrap_err()
+            .message
+            .contains("refuses the requests")
+    );
+    let mut judge = model(&server.url()).with_any_temperature();
+    let (told, result) = batch(&mut judge, 1, &defaults());
+    result.unwrap();
+    assert_eq!(told.done[&0].text, "yes");
 }
 
 #[test]
