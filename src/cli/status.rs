@@ -8,7 +8,7 @@ use super::{
 use crate::{
     artifacts::{StudyDir, StudyHealth, scan},
     cluster::{self, QueuedTask, Slurm, Submission, TaskState},
-    domain::Phase,
+    domain::{ExperimentSpec, Phase},
     runner,
 };
 use clap::Args;
@@ -67,7 +67,12 @@ pub fn run(args: &StatusArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
         .iter()
         .filter_map(|experiment| Some((experiment.name.as_str(), experiment.phase?)))
         .collect();
-    let count = |phase: Phase| phases.values().filter(|&&has| has == phase).count();
+    // Directories may be there of experiments that the study has no more.
+    let of_study = || file.study.experiments.iter();
+    let count = |phase: Phase| {
+        let has = |spec: &&ExperimentSpec| phases.get(spec.name.as_str()) == Some(&phase);
+        of_study().filter(has).count()
+    };
     let total = file.study.to_run();
     let (complete, failed) = (count(Phase::Complete), count(Phase::Failed));
     if args.json {

@@ -202,7 +202,15 @@ pub fn run(args: &SubmitArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
     submission.array_job_id = Some(id);
     submission.save(&dir).map_err(unusable)?;
     let after = [format!("--dependency=afterany:{id}")];
-    submission.aggregate_job_id = Some(Slurm.submit(&tables, &after).map_err(refused)?);
+    // The experiments are on their way all the same.
+    match Slurm.submit(&tables, &after) {
+        Ok(id) => submission.aggregate_job_id = Some(id),
+        Err(error) => eprintln!(
+            "warning: the cluster takes no job for the study's tables ({error}): write them with \
+             `ragicamp status {} --tables` when job {id} is done",
+            dir.path().display()
+        ),
+    }
     submission.save(&dir).map_err(unusable)?;
     report(&submission, &outstanding, busy, complete, &dir, out)
 }

@@ -97,6 +97,7 @@ pub fn aggregate_script(
         gpus: None,
         cpus_per_task: None,
         mem: settings.mem.as_ref().map(|_| "1G".to_owned()),
+        sbatch_args: without_gpus(&settings.sbatch_args),
         ..settings.clone()
     };
     head.extend(resources(&small));
@@ -107,6 +108,17 @@ pub fn aggregate_script(
         quoted(&program.display().to_string()),
         quoted(&dir.path().display().to_string()),
     )
+}
+
+/// Options of sbatch but for those that ask for GPUs, or for so much of
+/// something for each.
+fn without_gpus(options: &[String]) -> Vec<String> {
+    let is_of_gpus = |option: &&String| {
+        let name = option.split(['=', ' ']).next().unwrap_or_default();
+        name == "-G" || name == "--gres" || name.starts_with("--gpu") || name.ends_with("-gpu")
+    };
+    let others = options.iter().filter(|option| !is_of_gpus(option));
+    others.cloned().collect()
 }
 
 fn directives(options: &[String]) -> String {
@@ -165,6 +177,19 @@ mod tests {
             experiments: vec![name.to_owned()],
         };
         Submission::new("s", vec![task("a"), task("b"), task("c")])
+    }
+
+    #[test]
+    fn what_asks_for_gpus_is_no_matter_of_the_tables() {
+        let options = [
+            "--gres=gpu:1",
+            "--qos=long",
+            "-G 2",
+            "--gpus=1",
+            "--mem-per-gpu=8G",
+        ];
+        let left = without_gpus(&options.map(str::to_owned));
+        assert_eq!(left, ["--qos=long"]);
     }
 
     #[test]
