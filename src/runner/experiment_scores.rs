@@ -10,6 +10,7 @@ use crate::{
     domain::{Phase, Prediction, Question, ScoringModel},
     metrics,
 };
+use serde_json::Value;
 use std::{collections::BTreeMap, time::Instant};
 
 /// What is done about the metrics of an experiment.
@@ -94,7 +95,10 @@ impl ExperimentRun<'_, '_> {
         for name in requested {
             let model = ScoringModel::of(name);
             let is_of_study = self.settings.metrics.contains(name);
-            let part = if before.has(name) && (model.is_some() || !is_of_study) {
+            // Passages are found again only for what is missing: that may take
+            // long, and their index may be another one by now.
+            let is_costly = model.is_some() || metrics::reads_passages(name);
+            let part = if before.has(name) && (is_costly || !is_of_study) {
                 &mut sorted.kept
             } else if let Some(which) = model {
                 let is_had = is_of_study || self.resources.is_here(self.models.get(which));
@@ -121,6 +125,11 @@ impl ExperimentRun<'_, '_> {
         questions: &[Question],
         predictions: &[Prediction],
     ) -> Result<metrics::Evaluation, Stop> {
+        let index = match self.dir.metadata() {
+            Ok(metadata) => metadata.map_or(Value::Null, |metadata| metadata.index),
+            Err(ArtifactError::Malformed { .. }) => Value::Null,
+            Err(error) => return Err(error.into()),
+        };
         let (lease, signals) = (&mut self.lease, self.signals);
         let (mut stopped, mut lost) = (false, None);
         let scored = Scorer {
@@ -131,6 +140,7 @@ impl ExperimentRun<'_, '_> {
         }
         .score(
             Some(self.spec),
+            &index,
             metric_names,
             questions,
             predictions,

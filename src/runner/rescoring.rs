@@ -1,6 +1,6 @@
 use super::{
     experiment::about,
-    kept_scores::{BESIDE_A_MEAN, results_of},
+    kept_scores::{BESIDE_A_MEAN, KeptScores, results_of},
     scoring::Scorer,
     tables::render_tables,
 };
@@ -112,12 +112,14 @@ impl Rescoring<'_> {
         scorer: &mut Scorer<'_>,
         go_on: &dyn Fn() -> bool,
     ) -> Result<Rescored, RescoreError> {
-        let spec: Option<ExperimentSpec> = self
-            .dir
-            .metadata()?
-            .and_then(|metadata| serde_json::from_value(metadata.spec).ok());
+        let (spec, index) = match self.dir.metadata()? {
+            Some(metadata) => (serde_json::from_value(metadata.spec).ok(), metadata.index),
+            None => (None, Value::Null),
+        };
+        let spec: Option<ExperimentSpec> = spec;
         let (mut best, mut aggregate) = self.answers()?;
         let questions = self.questions(&mut best)?;
+        let before = KeptScores::read(self.dir, &self.state.metrics_computed, &best)?;
         self.count(&best, questions.len());
         let predictions: Vec<Prediction> = questions
             .iter()
@@ -127,6 +129,7 @@ impl Rescoring<'_> {
         let (lease, mut stopped, mut lost) = (&mut self.lease, false, None);
         let evaluation = scorer.score(
             spec.as_ref(),
+            &index,
             self.metric_names,
             &questions,
             &predictions,
@@ -146,8 +149,9 @@ impl Rescoring<'_> {
             self.lease.release()?;
             return Ok(Rescored::Interrupted);
         }
-        let evaluation = evaluation?;
-        self.merge(&evaluation, &mut best, &mut aggregate);
+        let mut evaluation = evaluation?;
+        let kept = self.kept(&mut evaluation, &before);
+        self.merge(&evaluation, &kept, &mut best, &mut aggregate);
         self.lease.check()?;
         self.dir.unseal()?;
         let failed = self.state.phase == Phase::Failed;
@@ -162,7 +166,7 @@ impl Rescoring<'_> {
             self.dir.write_state(&self.state)?;
         } else {
             self.write_results(spec.as_ref(), &aggregate)?;
-            self.conclude(&evaluation)?;
+            self.conclude(&evaluation, &kept)?;
         }
         self.dir.seal()?;
         self.lease.release()?;
@@ -241,14 +245,29 @@ impl Rescoring<'_> {
         Ok(told.collect())
     }
 
+    /// The metrics that can not be computed now and have scores of the same
+    /// answers, from when they could.
+    fn kept(&self, evaluation: &mut Evaluation, before: &KeptScores) -> Vec<String> {
+        let mut kept = Vec::new();
+        for (name, why) in &mut evaluation.uncomputed {
+            if before.has(name) && !evaluation.aggregate.contains_key(name) {
+                why.push_str(" (the scores that are there stay)");
+                kept.push(name.clone());
+            }
+        }
+        kept
+    }
+
     /// Puts the new scores in the place of old ones of the same names.
     fn merge(
         &self,
         evaluation: &Evaluation,
+        kept: &[String],
         best: &mut BTreeMap<usize, Prediction>,
         aggregate: &mut Map<String, Value>,
     ) {
-        for name in self.metric_names {
+        let replaced = self.metric_names.iter();
+        for name in replaced.filter(|name| !kept.contains(name)) {
             for record in best.values_mut() {
                 record.metrics.shift_remove(name);
             }
@@ -293,9 +312,11 @@ impl Rescoring<'_> {
     }
 
     /// Writes what is computed now, and whether that is everything.
-    fn conclude(&mut self, evaluation: &Evaluation) -> Result<(), ArtifactError> {
+    fn conclude(&mut self, evaluation: &Evaluation, kept: &[String]) -> Result<(), ArtifactError> {
         let state = &mut self.state;
-        let missing = |name: &String| evaluation.uncomputed.iter().any(|(one, _)| one == name);
+        let missing = |name: &String| {
+            evaluation.uncomputed.iter().any(|(one, _)| one == name) && !kept.contains(name)
+        };
         for name in self.metric_names {
             if !state.metrics_requested.contains(name) {
                 state.metrics_requested.push(name.clone());

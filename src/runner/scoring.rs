@@ -1,6 +1,6 @@
 use super::{
     conversation::query_of,
-    dialogue,
+    dialogue, drift,
     judge::Judge,
     lane::{lock, patiently},
     metric_models::{Answer, MetricModels},
@@ -39,17 +39,19 @@ struct Known<'q> {
 impl Scorer<'_> {
     /// Scores `predictions`, the answers to `questions`, by the named metrics.
     /// `spec` is `None` for an experiment of another version, whose passages
-    /// can not be found again. `go_on` is asked between the calls of a judge or
+    /// can not be found again; `index` is what its record says of the index
+    /// that was searched. `go_on` is asked between the calls of a judge or
     /// model, which may take long; when it says no, the rest stays unscored.
     ///
-    /// Metrics over passages that can not be found again are uncomputed, each
-    /// with the reason.
+    /// Metrics over passages that can not be found again, because the index is
+    /// another one now, say, are uncomputed, each with the reason.
     ///
     /// # Errors
     /// When the environment fails.
     pub fn score(
         &mut self,
         spec: Option<&ExperimentSpec>,
+        index: &Value,
         metric_names: &[String],
         questions: &[Question],
         predictions: &[Prediction],
@@ -63,10 +65,13 @@ impl Scorer<'_> {
             .iter()
             .map(|prediction| (prediction.idx, prediction))
             .collect();
-        let (known, lack) = match self.known(spec, questions, &by_idx, go_on) {
+        let (known, lack) = match self.known(spec, index, questions, &by_idx, go_on) {
             Ok(known) => (known, None),
             Err(failure) if failure.class == FailureClass::Environment => return Err(failure),
-            Err(failure) => (self.known(None, questions, &by_idx, go_on)?, Some(failure)),
+            Err(failure) => (
+                self.known(None, index, questions, &by_idx, go_on)?,
+                Some(failure),
+            ),
         };
         let is_lacking = |name: &&String| lack.is_some() && metrics::reads_passages(name);
         let (lacking, names): (Vec<&String>, Vec<&String>) =
@@ -100,6 +105,7 @@ impl Scorer<'_> {
     fn known<'q>(
         &mut self,
         spec: Option<&ExperimentSpec>,
+        index: &Value,
         questions: &'q [Question],
         by_idx: &BTreeMap<usize, &Prediction>,
         go_on: &mut dyn FnMut() -> bool,
@@ -107,12 +113,12 @@ impl Scorer<'_> {
         let mut known = BTreeMap::new();
         let has_own = spec.is_some_and(ExperimentSpec::reads_own_passages);
         if let Some(spec) = spec.filter(|_| !has_own) {
-            self.rank(spec, questions, by_idx, go_on)?;
+            self.rank(spec, index, questions, by_idx, go_on)?;
         }
         for question in questions {
             let prediction = by_idx.get(&question.idx).copied();
             let passages = match (spec, prediction) {
-                (Some(spec), Some(prediction)) => {
+                (Some(spec), Some(prediction)) if prediction.is_answered() => {
                     Some(self.passages_of(spec, prediction, question, go_on)?)
                 }
                 _ => None,
@@ -134,9 +140,11 @@ impl Scorer<'_> {
     }
 
     /// Makes the rankings that the predictions were made of again, all at once.
+    /// Another index would give other ones.
     fn rank(
         &mut self,
         spec: &ExperimentSpec,
+        index: &Value,
         questions: &[Question],
         predictions: &BTreeMap<usize, &Prediction>,
         go_on: &mut dyn FnMut() -> bool,
@@ -161,10 +169,17 @@ impl Scorer<'_> {
         let Some(mut shelf) = patiently(self.shelf, go_on) else {
             return Ok(());
         };
-        shelf.rank(spec, &queries, resources, &mut |_| match go_on() {
+        let mut hear = |_: Option<&str>| match go_on() {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
-        })
+        };
+        if let Some(retriever) = &spec.retriever {
+            let now = shelf.prepare(retriever, resources, &mut hear)?;
+            if let Some(failure) = drift::of_index(index, &now) {
+                return Err(failure);
+            }
+        }
+        shelf.rank(spec, &queries, resources, &mut hear)
     }
 
     /// The passages that a prediction's prompt was made of, found again.
@@ -182,23 +197,40 @@ impl Scorer<'_> {
         let find = |query: &str| shelf.passages(spec, query_of(spec, query, text));
         let cut = prediction.extra.get("passages_cut").and_then(Value::as_u64);
         let cut = cut.and_then(|cut| usize::try_from(cut).ok()).unwrap_or(0);
-        let Some(queries) = dialogue::queries(prediction) else {
-            let mut passages = match spec.reads_own_passages() {
+        let mut found: Vec<Passage> = match dialogue::queries(prediction) {
+            None => match spec.reads_own_passages() {
                 true => own_passages(spec, question),
                 false => find(text)?,
-            };
-            passages.truncate(passages.len().saturating_sub(cut));
-            return Ok(passages);
+            },
+            Some(queries) => {
+                let mut found = Vec::new();
+                for query in queries {
+                    found.extend(find(&query)?);
+                }
+                found
+            }
         };
-        let mut found: Vec<Passage> = Vec::new();
-        for query in queries {
-            found.extend(find(&query)?);
+        // Records of older shapes do not say what was found.
+        if prediction.retrieved.is_empty() && !prediction.extra.contains_key("steps") {
+            found.truncate(found.len().saturating_sub(cut));
+            return Ok(found);
         }
         let in_prompt = prediction.retrieved.len().saturating_sub(cut);
         let hits = prediction.retrieved[..in_prompt].iter();
-        Ok(hits
-            .filter_map(|hit| found.iter().find(|passage| passage.id == hit.id).cloned())
-            .collect())
+        hits.map(|hit| {
+            let passage = found.iter().find(|passage| passage.id == hit.id);
+            passage.cloned().ok_or_else(|| {
+                Failure::new(
+                    FailureClass::Permanent,
+                    format!(
+                        "question {} was answered with the passage '{}', which is not found for \
+                         it any more",
+                        question.idx, hit.id
+                    ),
+                )
+            })
+        })
+        .collect()
     }
 
     fn verdicts(

@@ -200,9 +200,19 @@ fn adding_a_metric_computes_only_it_and_asks_no_model() {
     assert!(again.out.contains("0 model loads"), "{}", again.out);
 }
 
-#[test]
-fn metrics_over_passages_find_them_again() {
+const RAG: &str = "rag_embedded_reader_bm25_k2_default_quick_none";
+
+/// A study that answers from a corpus of its own, and has run.
+fn ran_over_a_corpus(metrics: &str) -> Place {
     let place = Place::new();
+    write_rag(&place, metrics);
+    let corpus = fs::read_to_string(shipped("conf/data/quickstart/encyclopedia.jsonl")).unwrap();
+    place.write("encyclopedia.jsonl", &corpus);
+    place.ok(&["run", "rag.yaml"]);
+    place
+}
+
+fn write_rag(place: &Place, metrics: &str) {
     place.write(
         "rag.yaml",
         &format!(
@@ -216,14 +226,31 @@ rag:
   retrievers: [{{name: bm25, type: bm25, corpus: encyclopedia.jsonl, chunking: none}}]
   top_k_values: [2]
 generation: {{max_new_tokens: 2, temperature: 0}}
-metrics: [f1]
+metrics: [{metrics}]
 ",
             questions = shipped("conf/data/quickstart/questions.jsonl"),
         ),
     );
-    let corpus = fs::read_to_string(shipped("conf/data/quickstart/encyclopedia.jsonl")).unwrap();
-    place.write("encyclopedia.jsonl", &corpus);
-    place.ok(&["run", "rag.yaml"]);
+}
+
+/// Turns every text of the corpus into another one, so that its index is
+/// another one too.
+fn change_corpus(place: &Place) {
+    let corpus = fs::read_to_string(place.path("encyclopedia.jsonl")).unwrap();
+    let turned: Vec<String> = corpus
+        .lines()
+        .map(|line| {
+            let mut passage: Value = serde_json::from_str(line).unwrap();
+            passage["text"] = json!("Nothing that is of use to anybody.");
+            passage.to_string()
+        })
+        .collect();
+    place.write("encyclopedia.jsonl", &turned.join("\n"));
+}
+
+#[test]
+fn metrics_over_passages_find_them_again() {
+    let place = ran_over_a_corpus("f1");
     // The corpus is found where the run found it, wherever one stands now.
     let outputs = place.path("outputs/s");
     let mut command = place.command(&["metrics", outputs.to_str().unwrap()]);
@@ -233,14 +260,58 @@ metrics: [f1]
         .current_dir(place.path("elsewhere"));
     let done = super::place::done(&mut command);
     assert_eq!(done.code, 0, "{done:#?}");
-    let experiment = "rag_embedded_reader_bm25_k2_default_quick_none";
-    let results = place.json(&format!("outputs/s/{experiment}/results.json"));
+    let results = place.json(&format!("outputs/s/{RAG}/results.json"));
     assert!(
         results["metrics"]["answer_in_context"].as_f64().unwrap() > 0.0,
         "{results}"
     );
     assert!(results["metrics"]["recall@1"].is_number(), "{results}");
     assert!(results["metrics"]["f1"].is_number());
+}
+
+#[test]
+fn passages_of_another_index_than_was_searched_are_no_evidence() {
+    let place = ran_over_a_corpus("f1, answer_in_context");
+    let results = format!("outputs/s/{RAG}/results.json");
+    let before = place.json(&results)["metrics"].clone();
+    assert!(before["answer_in_context"].as_f64().unwrap() > 0.0);
+    change_corpus(&place);
+
+    // What is there stays, and what is not there stays away.
+    let again = place.call(&["metrics", "outputs/s", "-m", "answer_in_context"]);
+    assert!(
+        again
+            .err
+            .contains("the index of the retriever bm25 is not what the answers"),
+        "{again:#?}"
+    );
+    assert!(
+        again.err.contains("the scores that are there stay"),
+        "{again:#?}"
+    );
+    assert_eq!(place.json(&results)["metrics"], before);
+    let more = place.exits(1, &["metrics", "outputs/s", "-m", "context_recall,rouge_l"]);
+    assert!(
+        more.err.contains("context_recall is not computed"),
+        "{more:#?}"
+    );
+    let after = place.json(&results)["metrics"].clone();
+    assert!(after.get("context_recall").is_none(), "{after}");
+    assert!(after["rouge_l"].is_number());
+    assert_eq!(after["answer_in_context"], before["answer_in_context"]);
+}
+
+#[test]
+fn a_study_that_asks_for_one_more_metric_keeps_those_over_passages() {
+    let place = ran_over_a_corpus("answer_in_context");
+    let results = format!("outputs/s/{RAG}/results.json");
+    let before = place.json(&results)["metrics"].clone();
+    change_corpus(&place);
+    write_rag(&place, "answer_in_context, rouge_l");
+    place.ok(&["run", "rag.yaml"]);
+    let after = place.json(&results)["metrics"].clone();
+    assert!(after["rouge_l"].is_number(), "{after}");
+    assert_eq!(after["answer_in_context"], before["answer_in_context"]);
 }
 
 #[test]
