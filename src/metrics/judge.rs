@@ -1,7 +1,11 @@
 //! What a judging model is asked, and what its replies mean.
 
 /// The verdicts, with their scores.
-const BINARY: &[(&str, f64)] = &[("correct", 1.0), ("incorrect", 0.0)];
+///
+/// Of two verdicts an answer that says a part of the reference gets INCORRECT:
+/// it does not say what the reference says, and the prompt knows nothing
+/// between. Left out of the mean it would be worth more than a wrong one.
+const BINARY: &[(&str, f64)] = &[("correct", 1.0), ("partial", 0.0), ("incorrect", 0.0)];
 const TERNARY: &[(&str, f64)] = &[("correct", 1.0), ("partial", 0.5), ("incorrect", 0.0)];
 
 /// Longest part of a reply that is repeated in a message, in characters.
@@ -26,12 +30,18 @@ impl Judgment {
         }
     }
 
-    /// Each verdict's word and score.
-    const fn verdicts(self) -> &'static [(&'static str, f64)] {
-        match self {
+    /// The score of a verdict's word.
+    fn verdict(self, word: &str) -> Option<f64> {
+        let word = match is_partial(word) {
+            true => "partial",
+            false => word,
+        };
+        let verdicts = match self {
             Self::Binary => BINARY,
             Self::Ternary => TERNARY,
-        }
+        };
+        let verdict = verdicts.iter().find(|(name, _)| *name == word);
+        verdict.map(|(_, score)| *score)
     }
 
     /// The system message.
@@ -87,17 +97,23 @@ impl Judgment {
         if words.clone().any(|word| matches!(word, "not" | "neither")) {
             return Err(unclear());
         }
+        let mut after_partial = false;
         for word in words {
-            let word = if word == "partially" { "partial" } else { word };
-            let found = self.verdicts().iter().find(|(name, _)| *name == word);
+            // What is partly correct is one verdict.
+            let found = self.verdict(word).filter(|_| !after_partial);
+            after_partial = is_partial(word);
             match (verdict, found) {
-                (None, Some((_, score))) => verdict = Some(*score),
-                (Some(known), Some((_, score))) if known != *score => return Err(unclear()),
+                (None, Some(score)) => verdict = Some(score),
+                (Some(known), Some(score)) if known != score => return Err(unclear()),
                 _ => {}
             }
         }
         verdict.ok_or_else(unclear)
     }
+}
+
+fn is_partial(word: &str) -> bool {
+    matches!(word, "partial" | "partially" | "partly")
 }
 
 fn one_line(text: &str) -> String {
@@ -121,11 +137,15 @@ mod tests {
             ("Is it CORRECT or INCORRECT?", None),
             ("", None),
             ("I can not help with that.", None),
+            ("Partially correct.", Some(0.0)),
+            ("It is only partly correct", Some(0.0)),
+            ("PARTIAL", Some(0.0)),
         ] {
             assert_eq!(Judgment::Binary.score(reply).ok(), score, "{reply:?}");
         }
         assert_eq!(Judgment::Ternary.score("PARTIAL"), Ok(0.5));
-        assert!(Judgment::Ternary.score("partially correct").is_err());
+        assert_eq!(Judgment::Ternary.score("partially correct"), Ok(0.5));
+        assert_eq!(Judgment::Ternary.score("partly incorrect"), Ok(0.5));
         let error = Judgment::Binary.score("no\nidea").err();
         assert_eq!(
             error.as_deref(),
