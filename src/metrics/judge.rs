@@ -8,6 +8,31 @@
 const BINARY: &[(&str, f64)] = &[("correct", 1.0), ("partial", 0.0), ("incorrect", 0.0)];
 const TERNARY: &[(&str, f64)] = &[("correct", 1.0), ("partial", 0.5), ("incorrect", 0.0)];
 
+/// Words that may stand before the verdict that opens a reply, and those of
+/// them that may be the last before it: "the correct answer" is no verdict.
+const BEFORE_VERDICTS: &[&str] = &[
+    "the",
+    "my",
+    "final",
+    "verdict",
+    "grade",
+    "judgment",
+    "judgement",
+    "answer",
+    "it",
+    "is",
+    "s",
+];
+const NEXT_TO_VERDICTS: &[&str] = &[
+    "verdict",
+    "grade",
+    "judgment",
+    "judgement",
+    "answer",
+    "is",
+    "s",
+];
+
 /// Longest part of a reply that is repeated in a message, in characters.
 const LONGEST_QUOTE: usize = 80;
 
@@ -80,7 +105,9 @@ impl Judgment {
         )
     }
 
-    /// The score of a reply; a reply that says two verdicts, or none, is none.
+    /// The score of a reply. A verdict that opens it decides, whatever reasons
+    /// follow: those of "INCORRECT. The correct answer is X." name another.
+    /// Otherwise a reply that says two verdicts, or none, is none.
     ///
     /// # Errors
     /// One clause that quotes the reply.
@@ -88,6 +115,9 @@ impl Judgment {
         // Models that think do so in front.
         let said = reply.rsplit("</think>").next().unwrap_or(reply);
         let lower = said.to_lowercase();
+        if let Some(score) = self.opening(&lower) {
+            return Ok(score);
+        }
         let words = lower.split(|c: char| !c.is_alphanumeric());
         let mut verdict = None;
         let unclear = || {
@@ -110,6 +140,37 @@ impl Judgment {
         }
         verdict.ok_or_else(unclear)
     }
+
+    /// The score of the verdict that opens a reply in small letters, after
+    /// markup and the likes of "Verdict:".
+    fn opening(self, reply: &str) -> Option<f64> {
+        let mut rest = reply;
+        let mut leads_in = true;
+        loop {
+            rest = rest.trim_start_matches(|c: char| !c.is_alphanumeric());
+            let end = rest.find(|c: char| !c.is_alphanumeric());
+            let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
+            if let Some(score) = self.verdict(word) {
+                return (leads_in && !is_no_verdict(word, after)).then_some(score);
+            }
+            if !BEFORE_VERDICTS.contains(&word) {
+                return None;
+            }
+            leads_in = NEXT_TO_VERDICTS.contains(&word);
+            rest = after;
+        }
+    }
+}
+
+/// Whether what follows a verdict's word takes it back: "correct or incorrect",
+/// "correct?", "correct answer: X".
+fn is_no_verdict(word: &str, after: &str) -> bool {
+    let after = after.trim_start_matches([' ', '*', '_', '`', '"', '\'']);
+    let next = after.split(|c: char| !c.is_alphanumeric()).next();
+    let next = next.unwrap_or_default();
+    after.starts_with(['/', '|', '?'])
+        || next == "or"
+        || (word == "correct" && matches!(next, "answer" | "answers" | "reference" | "response"))
 }
 
 fn is_partial(word: &str) -> bool {
@@ -151,6 +212,37 @@ mod tests {
             error.as_deref(),
             Some("the judge's reply is no verdict: \"no idea\"")
         );
+    }
+
+    #[test]
+    fn a_verdict_that_opens_a_reply_decides_whatever_reasons_follow() {
+        for (reply, score) in [
+            ("INCORRECT. The correct answer is Paris.", Some(0.0)),
+            ("**Incorrect** - the correct answer is Paris.", Some(0.0)),
+            (
+                "\"INCORRECT\", it is not what the reference says",
+                Some(0.0),
+            ),
+            ("Verdict: INCORRECT\nCorrect answer: Paris", Some(0.0)),
+            (
+                "The answer is incorrect; correct would be Paris.",
+                Some(0.0),
+            ),
+            ("Incorrect answer. Correct is Paris.", Some(0.0)),
+            ("CORRECT. It does not contradict the reference.", Some(1.0)),
+            (
+                "Correct. Answer and reference agree; nothing is incorrect.",
+                Some(1.0),
+            ),
+            // None of these opens with a verdict.
+            ("The correct answer is Paris, so this is incorrect.", None),
+            ("Correct answer: Paris. This one is INCORRECT.", None),
+            ("CORRECT or INCORRECT", None),
+            ("CORRECT/INCORRECT", None),
+            ("Correct? Incorrect.", None),
+        ] {
+            assert_eq!(Judgment::Binary.score(reply).ok(), score, "{reply:?}");
+        }
     }
 
     #[test]
