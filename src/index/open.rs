@@ -283,6 +283,23 @@ impl Index {
         }
     }
 
+    /// Whether its passages are cut out of documents and called after them:
+    /// `document#number`.
+    ///
+    /// # Errors
+    /// When its manifest can not be read.
+    pub fn has_chunks(&self) -> Result<bool, IndexError> {
+        let path = match &self.search {
+            Search::Words(words) | Search::Both { words, .. } => words.path(),
+            Search::Vectors(vectors) => vectors.path(),
+        };
+        let manifest = read_manifest(path)?;
+        let cutting = manifest["chunking"].as_str().unwrap_or_default();
+        // What is searched of a passage does not cut the passage.
+        let of_passages = cutting.rsplit_once(" in ").map_or(cutting, |(_, of)| of);
+        Ok(of_passages != "none")
+    }
+
     /// The model that queries are embedded with.
     pub fn embedding(&self) -> Option<&str> {
         match self.search {

@@ -81,16 +81,21 @@ impl Judgements {
             .collect()
     }
 
-    /// Judges rankings of passage ids, best first, by query. A chunk counts as
-    /// its document (`document#number`), which counts where it comes first.
-    /// Queries without a relevant document are left out.
-    pub fn scores(&self, rankings: &BTreeMap<String, Vec<String>>) -> RankingScores {
+    /// Judges rankings of passage ids, best first, by query. Where documents
+    /// were cut into chunks, a chunk counts as its document
+    /// (`document#number`), which counts where it comes first. Queries without
+    /// a relevant document are left out.
+    pub fn scores(
+        &self,
+        rankings: &BTreeMap<String, Vec<String>>,
+        are_chunks: bool,
+    ) -> RankingScores {
         let mut sums = RankingScores::default();
         for (query, ranking) in rankings {
             let Some(relevant) = self.by_query.get(query) else {
                 continue;
             };
-            let documents = documents(ranking, relevant);
+            let documents = documents(ranking, relevant, are_chunks);
             let recall = |k: usize| {
                 let first = documents.iter().take(k);
                 first.filter(|id| relevant.contains_key(**id)).count() as f64
@@ -132,15 +137,19 @@ fn discounted(gains: &[f64]) -> f64 {
 }
 
 /// The ids of documents in their order, each once.
-fn documents<'a>(ranking: &'a [String], relevant: &HashMap<String, f64>) -> Vec<&'a str> {
+fn documents<'a>(
+    ranking: &'a [String],
+    relevant: &HashMap<String, f64>,
+    are_chunks: bool,
+) -> Vec<&'a str> {
     let mut seen = HashSet::new();
     ranking
         .iter()
         .map(|id| {
             // An id may hold a # of its own.
-            match relevant.contains_key(id) {
-                true => id.as_str(),
-                false => document_of(id),
+            match are_chunks && !relevant.contains_key(id) {
+                true => document_of(id),
+                false => id.as_str(),
             }
         })
         .filter(|id| seen.insert(*id))

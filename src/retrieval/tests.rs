@@ -197,7 +197,7 @@ fn rankings_are_judged_as_trec_eval_does() {
         ("q3".to_owned(), ranking(&["y"])),
     ]
     .into();
-    let scores = judgements.scores(&rankings);
+    let scores = judgements.scores(&rankings, true);
     assert_eq!(scores.queries, 2, "q3 is not judged");
     assert_eq!(scores.recall_1, 0.0);
     assert_eq!(scores.recall_5, 0.5);
@@ -209,10 +209,16 @@ fn rankings_are_judged_as_trec_eval_does() {
     assert_eq!(
         Judgements::parse("q\tQ0\td\t1\n")
             .unwrap()
-            .scores(&rankings)
+            .scores(&rankings, true)
             .queries,
         0
     );
+    // Documents that are called so are different ones.
+    let whole = judgements.scores(
+        &[("q1".to_owned(), ranking(&["d#0", "d#1", "d#2", "b"]))].into(),
+        false,
+    );
+    assert_eq!((whole.recall_1, whole.mrr_10), (0.0, 0.25));
     assert_eq!(Judgements::parse("a b c\n").unwrap_err().0, 1);
     assert_eq!(Judgements::parse("q\td\t1\nq\td\tgood\n").unwrap_err().0, 2);
 }

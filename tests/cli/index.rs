@@ -184,6 +184,28 @@ fn retrieval_is_measured_on_files_in_beirs_layout() {
 }
 
 #[test]
+fn documents_whose_ids_hold_a_number_sign_are_told_apart() {
+    let place = Place::new();
+    let lines: String = (0..4)
+        .map(|n| {
+            format!(
+                "{{\"id\":\"a#{n}\",\"text\":\"apple{}\"}}\n",
+                " pear".repeat(n)
+            )
+        })
+        .collect();
+    place.write("corpus.jsonl", &lines);
+    build(&place, "bm25", &["--name", "words", "--chunking", "none"]);
+    place.write("queries.jsonl", "{\"_id\":\"q\",\"text\":\"apple\"}\n");
+    // The longest is found last.
+    place.write("qrels.tsv", "q\ta#3\t1\n");
+    let arguments = ["index", "eval", "words", "--queries", "queries.jsonl"];
+    let arguments = [&arguments[..], &["--qrels", "qrels.tsv", "--json"]].concat();
+    let scores = json(&place.ok(&arguments));
+    assert_eq!(scores["mrr@10"], 0.25, "{scores:#}");
+}
+
+#[test]
 fn what_is_wrong_is_one_sentence_with_a_way_out() {
     let place = place();
     build(&place, "bm25", &["--name", "words"]);

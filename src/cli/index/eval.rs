@@ -60,13 +60,14 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError>
         .finding
         .find(&args.name, &texts, DEPTH, FETCHED, &args.place)?;
     let seconds = started.elapsed().as_secs_f64();
-    check_ids(args, &judgements, &queries, &found)?;
+    let are_chunks = found.index.has_chunks().map_err(wrong)?;
+    check_ids(args, &judgements, &queries, &found, are_chunks)?;
     let rankings: BTreeMap<String, Vec<String>> = queries
         .iter()
         .zip(&found.rankings)
         .map(|((id, _), ranking)| (id.clone(), found.ids(ranking, FETCHED)))
         .collect();
-    let scores = judgements.scores(&rankings);
+    let scores = judgements.scores(&rankings, are_chunks);
     let mut report = Map::new();
     report.insert("index".to_owned(), args.name.clone().into());
     if let Ok(Value::Object(scores)) = serde_json::to_value(&scores) {
@@ -97,6 +98,7 @@ fn check_ids(
     judgements: &Judgements,
     queries: &[(String, String)],
     found: &Found,
+    are_chunks: bool,
 ) -> Result<(), CliError> {
     let mut missing = judgements.documents(queries.iter().map(|(id, _)| id.as_str()));
     let judged = missing.len();
@@ -105,7 +107,9 @@ fn check_ids(
         .index
         .ids(&mut |id| {
             missing.remove(id);
-            missing.remove(document_of(id));
+            if are_chunks {
+                missing.remove(document_of(id));
+            }
             an_id.get_or_insert_with(|| id.to_owned());
         })
         .map_err(wrong)?;
