@@ -8,7 +8,10 @@ use super::{
 use crate::domain::{FailureClass, Prediction, Question, Retrieved};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 /// `predictions.json`, as it was read.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +21,8 @@ pub struct PredictionsFile {
     /// The records in the file's order. Files of older shapes may hold
     /// several of one idx.
     pub predictions: Vec<Prediction>,
+    /// The idx of those that say what was retrieved, be it nothing.
+    pub searched: BTreeSet<usize>,
     /// Scores over all records.
     pub aggregate_metrics: Map<String, Value>,
     /// Entries that are no records at all.
@@ -107,9 +112,16 @@ impl PredictionsFile {
         };
         let mut unreadable = 0;
         let mut predictions = Vec::new();
+        let mut searched = BTreeSet::new();
         for (position, item) in items(list) {
+            let says_what = item.get("retrieved").is_some_and(Value::is_array);
             match record(position, item) {
-                Some(prediction) => predictions.push(prediction),
+                Some(prediction) => {
+                    if says_what {
+                        searched.insert(prediction.idx);
+                    }
+                    predictions.push(prediction);
+                }
                 None => unreadable += 1,
             }
         }
@@ -117,6 +129,7 @@ impl PredictionsFile {
             experiment: lenient::take_text(&mut map, "experiment").unwrap_or_default(),
             aggregate_metrics: lenient::take_object(&mut map, "aggregate_metrics"),
             predictions,
+            searched,
             unreadable,
             extra: map,
         })

@@ -89,6 +89,7 @@ pub fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<ExitStatus, CliEr
     }
     let experiment = file.experiment.clone();
     let records = file.predictions.len();
+    let searched = file.searched.clone();
     let predictions: Vec<Prediction> = file.best().into_values().collect();
     if predictions.len() < records {
         eprintln!(
@@ -147,7 +148,10 @@ pub fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<ExitStatus, CliEr
     let given = given(args, &names, &predictions, &passages)?;
     let evaluation = metrics::evaluate_with(&names, &predictions, &|prediction| Evidence {
         supporting: supporting.get(&prediction.idx).map_or(&[], Vec::as_slice),
-        passages: passages.get(&prediction.idx).cloned(),
+        passages: passages.get(&prediction.idx).cloned().or_else(|| {
+            let nothing = searched.contains(&prediction.idx) && has_found_nothing(prediction);
+            nothing.then(Vec::new)
+        }),
         given: given.get(&prediction.idx),
     });
     for (name, why) in &evaluation.uncomputed {
@@ -175,6 +179,14 @@ fn supporting_of(record: &Prediction) -> Option<Vec<String>> {
     let listed = record.extra.get("supporting")?.as_array()?;
     let ids = listed.iter().filter_map(Value::as_str);
     Some(ids.map(str::to_owned).collect())
+}
+
+/// Whether a record that says what was retrieved says that it was nothing,
+/// though something was searched for: an agent's steps tell when it was not.
+fn has_found_nothing(record: &Prediction) -> bool {
+    let steps = record.extra.get("steps").and_then(Value::as_array);
+    let has_searched = |steps: &Vec<Value>| steps.iter().any(|step| step["kind"] == "retrieve");
+    record.retrieved.is_empty() && steps.is_none_or(has_searched)
 }
 
 /// The texts of the passages that a record's answer was made of.

@@ -430,3 +430,37 @@ fn a_directory_in_the_place_of_the_predictions_is_told_with_the_file_in_it() {
         done.err
     );
 }
+
+/// What `evaluate` says of a file of JSON lines.
+fn rated(metrics: &str, lines: &[Value]) -> Value {
+    let place = Place::new();
+    let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+    place.write("p.jsonl", &text.join("\n"));
+    let done = place.ok(&["evaluate", "p.jsonl", "--metrics", metrics, "--json"]);
+    let evaluated: Value = serde_json::from_str(&done.out).unwrap();
+    evaluated["aggregate_metrics"].clone()
+}
+
+#[test]
+fn a_search_that_has_found_nothing_is_a_miss() {
+    let record = |more: Value| {
+        let mut record = json!({"prediction": "x", "answers": ["x"], "supporting": ["a"]});
+        let more = more.as_object().unwrap().clone();
+        record.as_object_mut().unwrap().extend(more);
+        record
+    };
+    let found = record(json!({"retrieved": [{"id": "a"}]}));
+    let nothing = record(json!({"retrieved": []}));
+    let names = "recall@5,hit@5,mrr,ndcg@5";
+    let scores = rated(names, &[found.clone(), nothing]);
+    for name in names.split(',') {
+        assert_eq!(scores[name], 0.5, "{name}: {scores:#}");
+    }
+    // Who does not say what was retrieved, or has an agent that did not
+    // search, is not measured.
+    let unsaid = record(json!({}));
+    let unsearched = record(json!({"retrieved": [], "steps": [{"kind": "answer"}]}));
+    let scores = rated(names, &[found, unsaid, unsearched]);
+    assert_eq!(scores["mrr"], 1.0, "{scores:#}");
+    assert_eq!(scores["mrr_n"], 1);
+}
