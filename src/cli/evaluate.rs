@@ -10,6 +10,7 @@ use super::{
 use crate::{
     analysis::{Cell, Table},
     artifacts::PredictionsFile,
+    datasets::supporting_ids,
     domain::{Prediction, ScoringModel, ScoringModels, TokenModel, inference_model},
     metrics::{self, Evaluation, Evidence, GivenScores, is_judged},
     runner::{Answer, MetricModels, Resources, why_not_here},
@@ -176,9 +177,8 @@ fn is_of_retrieval(name: &str) -> bool {
 
 /// The ids of the passages that hold a record's answer.
 fn supporting_of(record: &Prediction) -> Option<Vec<String>> {
-    let listed = record.extra.get("supporting")?.as_array()?;
-    let ids = listed.iter().filter_map(Value::as_str);
-    Some(ids.map(str::to_owned).collect())
+    let ids = supporting_ids(record.extra.get("supporting")?);
+    (!ids.is_empty()).then_some(ids)
 }
 
 /// Whether a record that says what was retrieved says that it was nothing,

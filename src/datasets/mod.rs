@@ -19,6 +19,7 @@ mod sample;
 mod tests;
 
 pub use location::{KnownDataset, SearchPaths, known};
+pub use record::supporting_ids;
 
 use crate::{
     domain::{DatasetSpec, Question},

@@ -277,6 +277,14 @@ fn collect_texts<'v>(value: &'v Value, texts: &mut Vec<&'v str>) {
     }
 }
 
+/// The ids of supporting passages under a key of a record, in any of the usual
+/// layouts, each once.
+pub fn supporting_ids(value: &Value) -> Vec<String> {
+    let mut ids = Vec::new();
+    collect_supporting(value, &mut ids);
+    ids
+}
+
 /// Ids of supporting passages: a text, a list, HotpotQA's `{"title": [...]}`
 /// or its `[[title, sentence], ...]`, of which the titles count.
 fn collect_supporting(value: &Value, ids: &mut Vec<String>) {

@@ -464,3 +464,12 @@ fn a_search_that_has_found_nothing_is_a_miss() {
     assert_eq!(scores["mrr"], 1.0, "{scores:#}");
     assert_eq!(scores["mrr_n"], 1);
 }
+
+#[test]
+fn supporting_ids_may_be_numbers_and_whatever_datasets_have() {
+    for supporting in [json!([7]), json!(["7"]), json!("7"), json!([["7", 0]])] {
+        let record = json!({"prediction": "x", "answers": ["x"], "supporting": supporting,
+            "retrieved": [{"id": 7}, {"id": 8}]});
+        assert_eq!(rated("mrr", &[record])["mrr"], 1.0, "{supporting}");
+    }
+}
