@@ -130,3 +130,78 @@ fn a_server_that_is_down_costs_its_experiment_one_sentence_and_the_study_goes_on
     );
     assert!(!shown.contains(KEY) && !holds_key(&dir.path().join("outputs")));
 }
+
+#[cfg(feature = "index")]
+#[test]
+fn metrics_of_retrieval_are_of_the_questions_that_an_agent_searched_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Loopback::start(|_, seen| {
+        let prompt = seen.body["messages"].as_array().unwrap().last().unwrap()["content"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        Says::answer(
+            match (
+                prompt.contains("How sure are you"),
+                prompt.contains("Who is 0?"),
+            ) {
+                (true, true) => "1.0",
+                (true, false) => "0.0",
+                (false, _) => "somebody",
+            },
+        )
+    });
+    let (mut questions, mut corpus) = (String::new(), String::new());
+    for n in 0..3 {
+        let question = json!({"question": format!("Who is {n}?"), "answers": [format!("n{n}")],
+            "supporting": [format!("p{n}")]});
+        questions += &format!("{question}\n");
+        let passage = json!({"id": format!("p{n}"), "text": format!("Who is {n}? It is n{n}.")});
+        corpus += &format!("{passage}\n");
+    }
+    fs::write(dir.path().join("quick.jsonl"), questions).unwrap();
+    fs::write(dir.path().join("corpus.jsonl"), corpus).unwrap();
+    let study = format!(
+        "\
+name: s
+datasets: [{{name: quick, path: quick.jsonl}}]
+rag:
+  models: [{{id: 'openai:tiny', base_url: '{}'}}]
+  prompts: [default]
+  quantization: [none]
+  retrievers: [{{name: bm25, type: bm25, corpus: corpus.jsonl, chunking: none}}]
+  top_k_values: [1]
+  agent: {{type: self_rag, retrieval_threshold: 0.5, verify_answer: false}}
+generation: {{max_new_tokens: 4, temperature: 0}}
+metrics: [mrr, answer_in_context]
+",
+        server.url()
+    );
+    fs::write(dir.path().join("study.yaml"), study).unwrap();
+    let call = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_ragicamp"))
+            .args(arguments)
+            .current_dir(dir.path())
+            .env("HOME", dir.path())
+            .env("XDG_CACHE_HOME", dir.path().join("cache"))
+            .env("OPENAI_API_KEY", KEY)
+            .env_remove("OPENAI_BASE_URL")
+            .env_remove("FAILPOINTS")
+            .output()
+            .unwrap()
+    };
+    let output = call(&["run", "study.yaml", "--device", "cpu"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let experiments = fs::read_dir(dir.path().join("outputs/s")).unwrap();
+    let experiment = experiments
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .find(|name| name.starts_with("rag_"))
+        .unwrap();
+    let metrics = json_of(dir.path(), &experiment, "results.json")["metrics"].clone();
+    for name in ["mrr", "answer_in_context"] {
+        assert_eq!(metrics[name], 1.0, "{metrics:#}");
+        assert_eq!(metrics[format!("{name}_n")], 2, "{metrics:#}");
+    }
+    let verified = call(&["verify", "outputs/s"]);
+    assert_eq!(verified.status.code(), Some(0), "{verified:?}");
+}

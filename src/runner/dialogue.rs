@@ -59,6 +59,11 @@ pub fn queries(prediction: &Prediction) -> Option<Vec<String>> {
     Some(queries.collect())
 }
 
+/// Whether a prediction's agent has not searched at all, on purpose.
+pub fn went_without_search(prediction: &Prediction) -> bool {
+    queries(prediction).is_some_and(|queries| queries.is_empty())
+}
+
 /// A generation as a trace shows it.
 pub struct Generation<'a> {
     pub kind: &'a str,

@@ -119,7 +119,7 @@ impl Scorer<'_> {
             let prediction = by_idx.get(&question.idx).copied();
             let passages = match (spec, prediction) {
                 (Some(spec), Some(prediction)) if prediction.is_answered() => {
-                    Some(self.passages_of(spec, prediction, question, go_on)?)
+                    self.passages_of(spec, prediction, question, go_on)?
                 }
                 _ => None,
             };
@@ -182,16 +182,20 @@ impl Scorer<'_> {
         shelf.rank(spec, &queries, resources, &mut hear)
     }
 
-    /// The passages that a prediction's prompt was made of, found again.
+    /// The passages that a prediction's prompt was made of, found again; `None`
+    /// for an agent that has not searched at all, on purpose.
     fn passages_of(
         &mut self,
         spec: &ExperimentSpec,
         prediction: &Prediction,
         question: &Question,
         go_on: &mut dyn FnMut() -> bool,
-    ) -> Result<Vec<Passage>, Failure> {
+    ) -> Result<Option<Vec<Passage>>, Failure> {
+        if dialogue::went_without_search(prediction) {
+            return Ok(None);
+        }
         let Some(shelf) = patiently(self.shelf, go_on) else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
         let text = &question.question;
         let find = |query: &str| shelf.passages(spec, query_of(spec, query, text));
@@ -213,11 +217,11 @@ impl Scorer<'_> {
         // Records of older shapes do not say what was found.
         if prediction.retrieved.is_empty() && !prediction.extra.contains_key("steps") {
             found.truncate(found.len().saturating_sub(cut));
-            return Ok(found);
+            return Ok(Some(found));
         }
         let in_prompt = prediction.retrieved.len().saturating_sub(cut);
         let hits = prediction.retrieved[..in_prompt].iter();
-        hits.map(|hit| {
+        let in_prompt = hits.map(|hit| {
             let passage = found.iter().find(|passage| passage.id == hit.id);
             passage.cloned().ok_or_else(|| {
                 Failure::new(
@@ -229,8 +233,8 @@ impl Scorer<'_> {
                     ),
                 )
             })
-        })
-        .collect()
+        });
+        in_prompt.collect::<Result<_, _>>().map(Some)
     }
 
     fn verdicts(

@@ -4,6 +4,7 @@
 //! every record against the journal and the questions, every score against
 //! the answers. Only a look; nothing is changed.
 
+use super::dialogue;
 use crate::{
     artifacts::{
         ArtifactError, ExperimentDir, JournalContents, Lie, Liveness, Sealed, StudyDir, examine,
@@ -263,7 +264,8 @@ impl Look<'_> {
             metrics::Evidence {
                 supporting: question.map_or(&[], |question| question.supporting.as_slice()),
                 // No texts, but a search that found nothing is a search.
-                passages: (is_rag && is_complete).then(Vec::new),
+                passages: (is_rag && is_complete && !dialogue::went_without_search(record))
+                    .then(Vec::new),
                 given: None,
             }
         });
