@@ -97,6 +97,8 @@ pub struct Agent<'q> {
     state: State,
     /// Rounds of retrieval begun.
     round: usize,
+    /// What was searched for so far, in small letters.
+    searched: Vec<String>,
     /// What every search so far found.
     rankings: Vec<Vec<Passage>>,
     /// The passages of the next prompt.
@@ -113,6 +115,7 @@ impl<'q> Agent<'q> {
             question,
             state: State::Start,
             round: 0,
+            searched: Vec::new(),
             rankings: Vec::new(),
             passages: Vec::new(),
             is_fallback: false,
@@ -171,7 +174,12 @@ impl<'q> Agent<'q> {
             State::Checking => self.inner(StepPrompt::Query, State::Querying, ""),
             State::Querying => {
                 let query = reply::query(&text);
-                self.begin_round(query.unwrap_or_else(|| self.question.to_owned()))
+                let query = query.unwrap_or_else(|| self.question.to_owned());
+                // A model that repeats itself has nothing more to look for.
+                match self.has_searched(&query) {
+                    true => self.answer(),
+                    false => self.begin_round(query),
+                }
             }
             State::Answering(ask) if ask.is_last => self.done(text, ask),
             State::Answering(ask) => {
@@ -193,6 +201,10 @@ impl<'q> Agent<'q> {
         }
     }
 
+    fn has_searched(&self, query: &str) -> bool {
+        self.searched.contains(&query.to_lowercase())
+    }
+
     fn begin_round(&mut self, query: String) -> Step {
         self.round += 1;
         let step = match self.plan.transform {
@@ -210,9 +222,12 @@ impl<'q> Agent<'q> {
         })
     }
 
-    /// Searches for the first of `queries`, or goes on when none is left.
+    /// Searches for the first of `queries`, or goes on when none is left. One
+    /// that was searched for before would only count twice.
     fn retrieve(&mut self, mut queries: VecDeque<String>) -> Step {
+        queries.retain(|query| !self.has_searched(query));
         if let Some(query) = queries.pop_front() {
+            self.searched.push(query.to_lowercase());
             self.state = State::Retrieving { queries };
             return Step::Retrieve {
                 query,

@@ -174,6 +174,31 @@ fn iterative_rag_stops_when_the_passages_suffice_and_fuses_what_it_found() {
 }
 
 #[test]
+fn a_model_that_repeats_a_query_ends_the_rounds_and_counts_it_once() {
+    let mut queries = ["who is it", "WHO IS IT", "never asked for"].iter();
+    let (trace, _, ask) = run(
+        plan(AgentKind::IterativeRag),
+        |role| match role {
+            Role::Inner(StepPrompt::Sufficiency) => "no".into(),
+            Role::Inner(_) => (*queries.next().unwrap()).into(),
+            Role::Answer => "x".into(),
+        },
+        |query| {
+            if query == "Who?" {
+                vec!["a", "b"]
+            } else {
+                vec!["c", "d"]
+            }
+        },
+    );
+    let searches = trace.iter().filter(|step| step.starts_with("retrieve"));
+    assert_eq!(searches.count(), 2, "{trace:?}");
+    assert_eq!(trace.last().unwrap(), "answer");
+    // Each ranking has one voice: both first passages are in.
+    assert_eq!(ids(&ask), ["a", "c"]);
+}
+
+#[test]
 fn self_rag_looks_up_what_the_model_is_not_sure_of() {
     for (said, looks_up) in [
         ("0.9", false),

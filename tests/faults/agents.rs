@@ -75,12 +75,19 @@ fn iterative_rag_searches_twice_and_every_step_is_in_the_prediction() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let predictions = bench.predictions("rag");
     assert_eq!(predictions.len(), 12);
+    let mut searched_twice = 0;
     for prediction in &predictions {
+        let steps = prediction["steps"].as_array().unwrap();
+        // A model that asks for the same again is not searched for twice.
+        let is_repeated = steps.len() == 3;
         assert_eq!(
             kinds(prediction),
-            ["retrieve", "query", "retrieve", "answer"]
+            match is_repeated {
+                true => vec!["retrieve", "query", "answer"],
+                false => vec!["retrieve", "query", "retrieve", "answer"],
+            }
         );
-        let steps = prediction["steps"].as_array().unwrap();
+        searched_twice += usize::from(!is_repeated);
         assert_eq!(steps[0]["query"], prediction["question"]);
         assert_eq!(steps[1]["passages"], steps[0]["passages"]);
         assert!(
@@ -94,9 +101,10 @@ fn iterative_rag_searches_twice_and_every_step_is_in_the_prediction() {
             .iter()
             .map(|hit| &hit["id"])
             .collect();
-        assert_eq!(json!(retrieved), steps[3]["passages"]);
-        let found: BTreeSet<&str> = [&steps[0], &steps[2]]
-            .into_iter()
+        assert_eq!(json!(retrieved), steps[steps.len() - 1]["passages"]);
+        let found: BTreeSet<&str> = steps
+            .iter()
+            .filter(|step| step["kind"] == "retrieve")
             .flat_map(|step| step["passages"].as_array().unwrap())
             .map(|id| id.as_str().unwrap())
             .collect();
@@ -115,6 +123,7 @@ fn iterative_rag_searches_twice_and_every_step_is_in_the_prediction() {
             "{prediction}"
         );
     }
+    assert!(searched_twice > 0);
     // Twelve questions at the same step go out four at a time.
     let sizes: BTreeSet<u64> = bench
         .events_named("batch_dispatched")
