@@ -96,8 +96,11 @@ pub(super) fn ndcg(retrieved: &[&str], supporting: &[String], k: usize) -> Optio
     let mut ranks = ranks(retrieved, supporting, k)?;
     let discount = |rank: usize| 1.0 / ((rank + 2) as f64).log2();
     let ideal: f64 = (0..ranks.len().min(k)).map(discount).sum();
-    // Addition in one order, so that the last bit never depends on hashing.
+    // Addition in one order, so that the last bit never depends on hashing; a
+    // passage gains once, also where it is a chunk of two that support.
     ranks.sort_unstable();
+    ranks.dedup();
     let gain: f64 = ranks.into_iter().flatten().map(discount).sum();
-    Some(gain / ideal)
+    // The sum of nothing is -0.
+    Some(gain / ideal + 0.0)
 }

@@ -287,6 +287,28 @@ fn passages_are_rated_by_rank_and_chunks_count_for_their_document() {
 }
 
 #[test]
+fn a_passage_gains_once_and_nothing_gains_a_zero_without_a_sign() {
+    let supporting = strings(&["a", "a#1"]);
+    let rate = |retrieved: &[&str]| {
+        score(
+            "ndcg@5",
+            &Scored {
+                retrieved: Some(retrieved),
+                supporting: &supporting,
+                ..Scored::default()
+            },
+        )
+        .unwrap()
+    };
+    let of_two = 1.0 / (1.0 + 1.0 / 3f64.log2());
+    assert!((rate(&["a#1"]) - of_two).abs() < 1e-12);
+    assert!((rate(&["b", "a#1", "a#2"]) - of_two / 3f64.log2()).abs() < 1e-12);
+    for nothing in [&[][..], &["b"][..]] {
+        assert_eq!(serde_json::json!(rate(nothing)).to_string(), "0.0");
+    }
+}
+
+#[test]
 fn retrieval_is_rated_only_where_something_was_searched() {
     let names = strings(&["mrr", "answer_in_context", "context_recall"]);
     let supporting = strings(&["p1"]);

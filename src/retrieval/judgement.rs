@@ -129,11 +129,10 @@ impl Judgements {
 }
 
 fn discounted(gains: &[f64]) -> f64 {
-    gains
-        .iter()
-        .enumerate()
-        .map(|(rank, gain)| gain / ((rank + 2) as f64).log2())
-        .sum()
+    let gains = gains.iter().enumerate();
+    let gains = gains.map(|(rank, gain)| gain / ((rank + 2) as f64).log2());
+    // The sum of nothing is -0.
+    gains.sum::<f64>() + 0.0
 }
 
 /// The ids of documents in their order, each once.
