@@ -21,7 +21,10 @@ use crate::domain::{
     AgentKind, DatasetSpec, ExperimentSpec, GenerationSettings, ModelSpec, Quantization,
     ScoringModel,
 };
-use std::{collections::BTreeMap, fmt::Display};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+};
 
 /// Reads the top level.
 pub(super) struct Reader<'a> {
@@ -133,6 +136,7 @@ impl<'a> Reader<'a> {
             spec.dataset.sample_seed = sample_seed.map(|seed| seed as u64);
         }
         order_by_model(&mut experiments);
+        self.warn_of_depths(&experiments, &settings.metrics);
         let name = name?;
         let text = |key: &str| {
             let at = self.fields.get(key)?;
@@ -160,6 +164,34 @@ impl<'a> Reader<'a> {
             unavailable_metrics,
             warnings: Vec::new(),
         })
+    }
+
+    /// Warns of metrics over the first k passages where experiments keep fewer:
+    /// once, for the grids of many studies cross both.
+    fn warn_of_depths(&self, experiments: &[ExperimentSpec], metrics: &[String]) {
+        let Some(at) = self.fields.get("metrics") else {
+            return;
+        };
+        let top_ks: BTreeSet<usize> = experiments.iter().filter_map(|spec| spec.top_k).collect();
+        let too_deep: Vec<String> = metrics
+            .iter()
+            .filter_map(|name| {
+                let depth: usize = name.split_once('@')?.1.parse().ok()?;
+                let fewer = top_ks.range(..depth).map(usize::to_string);
+                let fewer: Vec<String> = fewer.collect();
+                (!fewer.is_empty()).then(|| format!("{name} with top_k {}", fewer.join(", ")))
+            })
+            .collect();
+        if !too_deep.is_empty() {
+            at.warning(
+                format!(
+                    "{}: fewer passages are kept than the metric looks at, and its score is of \
+                     these",
+                    too_deep.join("; ")
+                ),
+                Some("compare it only between experiments of one top_k".to_owned()),
+            );
+        }
     }
 
     fn name(&self) -> Option<String> {

@@ -1,6 +1,6 @@
 //! Looking before running.
 
-use super::place::{EIGHT, FULL, Place, plan};
+use super::place::{EIGHT, FULL, Place, plan, shipped};
 use std::fs;
 
 #[test]
@@ -64,6 +64,33 @@ rag: {models: ['hf:./nowhere'], corpus: ~/docs, retrievers: [{type: bm25}]}
     }
     let done = place.exits(2, &["run", "both.yaml"]);
     assert!(done.err.contains("1 problem; nothing"), "{}", done.err);
+}
+
+#[test]
+fn metrics_that_look_deeper_than_the_passages_are_warned_of_once() {
+    let place = Place::new();
+    let warned = |top_ks: &str, metrics: &str| {
+        let study = format!(
+            "name: s
+datasets: [{{name: quick, path: {questions}}}]
+rag:
+  models: ['embedded:reader']
+  retrievers: [{{type: bm25, corpus: {corpus}, chunking: none}}]
+  top_k_values: [{top_ks}]
+metrics: [{metrics}]
+",
+            questions = shipped("conf/data/quickstart/questions.jsonl"),
+            corpus = shipped("conf/data/quickstart/encyclopedia.jsonl"),
+        );
+        place.write("deep.yaml", &study);
+        place.ok(&["run", "deep.yaml", "--validate"]).err
+    };
+    let told = warned("1, 3, 10", "f1, recall@1, recall@5, ndcg@10, mrr");
+    let warning = "metrics: recall@5 with top_k 1, 3; ndcg@10 with top_k 1, 3: fewer passages are \
+                   kept than the metric looks at";
+    assert_eq!(told.matches(warning).count(), 1, "{told}");
+    assert_eq!(told.matches("warning").count(), 1, "{told}");
+    assert_eq!(warned("5, 10", "recall@5, mrr"), "");
 }
 
 #[test]
