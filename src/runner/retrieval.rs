@@ -195,6 +195,7 @@ impl Shelf {
         remark: &mut Remark<'_>,
     ) -> Result<Index, IndexError> {
         let mut said = false;
+        let mut waits = false;
         let mut last = Instant::now();
         let mut tell = |progress: BuildProgress| {
             if let BuildProgress::Started { .. } = progress
@@ -206,8 +207,11 @@ impl Shelf {
                     retriever.name
                 )));
             }
+            // It is told again and again, and is news only once.
+            let is_news =
+                progress == BuildProgress::Waiting && !std::mem::replace(&mut waits, true);
             match words(&progress) {
-                Some((words, is_due)) if is_due || last.elapsed() >= REMARK_EVERY => {
+                Some((words, is_due)) if is_due || is_news || last.elapsed() >= REMARK_EVERY => {
                     last = Instant::now();
                     remark(Some(&format!("{}: {words}", retriever.name)))
                 }
@@ -358,7 +362,7 @@ fn words(progress: &BuildProgress) -> Option<(String, bool)> {
         BuildProgress::Started { .. } | BuildProgress::Finished { .. } => None,
         BuildProgress::Waiting => Some((
             "another process is building this index; waiting for it".to_owned(),
-            true,
+            false,
         )),
         BuildProgress::Indexed { passages, .. } => Some((format!("{passages} passages"), false)),
         BuildProgress::Embedded { done, total } => Some((

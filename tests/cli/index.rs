@@ -364,3 +364,24 @@ metrics: [exact_match]
     assert!(error.contains("all-MiniLM-L6-v2"), "{error}");
     assert!(error.contains("ragicamp fetch"), "{error}");
 }
+
+#[test]
+fn an_index_that_another_process_builds_is_waited_for_in_one_line() {
+    let place = place();
+    build(&place, "bm25", &["--name", "words"]);
+    let list = json(&place.ok(&["index", "list", "--json"]));
+    let directory = list[0]["directory"].as_str().unwrap();
+    place.ok(&["index", "drop", "words"]);
+    let lock = place.path(&format!("cache/ragicamp/.locks/{directory}"));
+    let lock = std::fs::File::create(lock).unwrap();
+    lock.lock().unwrap();
+    let arguments = ["index", "build", "--corpus", "corpus.jsonl"];
+    let mut command = place.command(&[&arguments[..], &["--kind", "bm25"]].concat());
+    let builder = std::thread::spawn(move || super::place::done(&mut command));
+    // Long enough for it to look again and again.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    drop(lock);
+    let built = builder.join().unwrap();
+    let line = "another process is building this index";
+    assert_eq!(built.err.matches(line).count(), 1, "{built:#?}");
+}
