@@ -92,11 +92,15 @@ impl Shelves {
     }
 
     /// Remembers which directories a retriever is made of. The last one of a
-    /// name counts.
+    /// name counts; where it was made of others before, they are returned.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn remember(&self, retriever: &RetrieverSpec, index: &Index) -> Result<(), IndexError> {
+    pub fn remember(
+        &self,
+        retriever: &RetrieverSpec,
+        index: &Index,
+    ) -> Result<Option<Vec<String>>, IndexError> {
         let names = self.place.join(NAMES);
         fs::create_dir_all(&names).map_err(io_error(&names))?;
         let named = Named {
@@ -105,16 +109,20 @@ impl Shelves {
         };
         let path = names.join(format!("{}.json", key(&[&retriever.name])));
         let text = serde_json::to_string_pretty(&named).unwrap_or_default();
-        if fs::read_to_string(&path).is_ok_and(|known| known == text) {
-            return Ok(());
+        let known = fs::read_to_string(&path).unwrap_or_default();
+        if known == text {
+            return Ok(None);
         }
+        let before = serde_json::from_str::<Named>(&known).ok();
+        let before = before.map(|before| before.directories);
         let write = || {
             let mut file = tempfile::NamedTempFile::new_in(&names)?;
             io::Write::write_all(&mut file, text.as_bytes())?;
             file.persist(&path)?;
             Ok(())
         };
-        write().map_err(io_error(&path))
+        write().map_err(io_error(&path))?;
+        Ok(before.filter(|before| *before != named.directories))
     }
 
     fn named(&self) -> Vec<Named> {

@@ -178,8 +178,16 @@ impl Shelf {
             Err(IndexError::Interrupted) => return Err(IndexError::Interrupted.into()),
             Err(error) => Err(Failure::from(error)),
             Ok(index) => {
-                // What only `index list` shows is no reason to fail.
-                let _ = Shelves::new(&self.place).remember(&resolved, &index);
+                // What only `ragicamp index` shows is no reason to fail.
+                let remembered = Shelves::new(&self.place).remember(&resolved, &index);
+                if let Ok(Some(before)) = remembered {
+                    let _ = remark(Some(&format!(
+                        "the name {} meant the index {} so far, and means {} from now on",
+                        retriever.name,
+                        before.join(", "),
+                        index.directories().join(", ")
+                    )));
+                }
                 Ok(Arc::new(index))
             }
         };

@@ -165,6 +165,10 @@ fn retrieval_is_measured_on_files_in_beirs_layout() {
         "qrels.tsv",
     ];
     let scores = json(&place.ok(&[&arguments[..], &["--json"]].concat()));
+    let directory = scores["directories"][0].as_str().unwrap();
+    assert!(directory.starts_with("bm25-"), "{scores:#}");
+    let found = json(&place.ok(&["index", "search", "words", "w3", "--json"]));
+    assert_eq!(found[0]["directories"][0], directory, "{found:#}");
     assert_eq!(scores["queries"], 2, "q3 has no relevant document");
     for metric in ["recall@1", "recall@5", "recall@10", "mrr@10", "ndcg@10"] {
         assert_eq!(scores[metric], 0.5, "{scores:#}");
@@ -384,4 +388,18 @@ fn an_index_that_another_process_builds_is_waited_for_in_one_line() {
     let built = builder.join().unwrap();
     let line = "another process is building this index";
     assert_eq!(built.err.matches(line).count(), 1, "{built:#?}");
+}
+
+#[test]
+fn a_name_that_moves_to_another_index_is_told() {
+    let place = place();
+    build(&place, "bm25", &["--name", "words"]);
+    place.write("corpus.jsonl", "{\"id\":\"x\",\"text\":\"other\"}\n");
+    let moved = build(&place, "bm25", &["--name", "words"]);
+    assert!(
+        moved.err.contains("the name words meant the index bm25-"),
+        "{moved:#?}"
+    );
+    let again = build(&place, "bm25", &["--name", "words"]);
+    assert!(!again.err.contains("meant the index"), "{again:#?}");
 }

@@ -70,6 +70,10 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<ExitStatus, CliError>
     let scores = judgements.scores(&rankings, are_chunks);
     let mut report = Map::new();
     report.insert("index".to_owned(), args.name.clone().into());
+    if args.json {
+        let directories = found.index.directories();
+        report.insert("directories".to_owned(), directories.into());
+    }
     if let Ok(Value::Object(scores)) = serde_json::to_value(&scores) {
         report.extend(scores);
     }

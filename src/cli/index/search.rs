@@ -39,6 +39,7 @@ pub fn run(args: &SearchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
         passages.extend(found.passages(ranking, top_k)?);
     }
     if args.json {
+        let directories = found.index.directories();
         let rows: Vec<_> = passages
             .iter()
             .map(|passage| {
@@ -47,6 +48,7 @@ pub fn run(args: &SearchArgs, out: &mut dyn Write) -> Result<ExitStatus, CliErro
                     "score": passage.score,
                     "title": passage.title,
                     "text": passage.text,
+                    "directories": directories,
                 })
             })
             .collect();

@@ -19,6 +19,20 @@ fn built() -> (Place, Shelves, Vec<String>) {
 }
 
 #[test]
+fn a_name_that_moves_to_another_index_is_told() {
+    let (place, shelves, _) = built();
+    let mut spec = place.spec(RetrieverKind::Bm25, "none");
+    spec.name = "words".into();
+    let (same, _) = place.open(&spec).unwrap();
+    assert_eq!(shelves.remember(&spec, &same).unwrap(), None);
+    fs::write(place.corpus(), "{\"id\":\"x\",\"text\":\"other\"}\n").unwrap();
+    let (other, _) = place.open(&spec).unwrap();
+    let before = shelves.remember(&spec, &other).unwrap();
+    assert_eq!(before, Some(same.directories()));
+    assert_eq!(shelves.resolve("words").unwrap(), other.directories());
+}
+
+#[test]
 fn everything_is_listed_with_who_uses_it() {
     let (_place, shelves, _) = built();
     let list = shelves.list().unwrap();
