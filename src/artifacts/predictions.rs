@@ -66,13 +66,15 @@ impl PredictionsFile {
         let Some(bytes) = atomic::read(path)? else {
             return Err(wrong("there is no such file".to_owned()));
         };
-        let value = match lenient::parse(&bytes) {
+        // Some editors put a byte order mark in front.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        let value = match lenient::parse(bytes) {
             // One record alone is a file of one line.
             Ok(Value::Object(map)) if map.contains_key("prediction") => {
                 Value::Array(vec![Value::Object(map)])
             }
             Ok(value) => value,
-            Err(why) => json_lines(&bytes).map_err(|line| wrong(line.unwrap_or(why)))?,
+            Err(why) => json_lines(bytes).map_err(|line| wrong(line.unwrap_or(why)))?,
         };
         let file = Self::from_value(with_known_names(value)).map_err(wrong)?;
         if file.predictions.is_empty() {
@@ -188,19 +190,36 @@ fn with_known_names(mut value: Value) -> Value {
 }
 
 /// Gold answers as texts: SQuAD has them as `{"text": [...]}` or as a list of
-/// `{"text": ...}`.
+/// `{"text": ...}`, TriviaQA as `{"value": ..., "aliases": [...]}`.
 fn gold_texts(golds: Value) -> Value {
     match golds {
-        Value::Object(mut map) => map.shift_remove("text").unwrap_or_default(),
+        Value::Object(map) => texts_of(map).into(),
         Value::Array(items) => items
             .into_iter()
-            .map(|item| match item {
-                Value::Object(mut map) => map.shift_remove("text").unwrap_or_default(),
-                other => other,
+            .flat_map(|item| match item {
+                Value::Object(map) => texts_of(map),
+                other => vec![other],
             })
             .collect(),
         other => other,
     }
+}
+
+fn texts_of(mut golds: Map<String, Value>) -> Vec<Value> {
+    let mut texts = Vec::new();
+    for key in ["text", "value", "aliases"] {
+        let found = match golds.shift_remove(key) {
+            Some(Value::Array(items)) => items,
+            Some(other) => vec![other],
+            None => Vec::new(),
+        };
+        for text in found {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+    }
+    texts
 }
 
 /// Keeps `candidate` when it is better than what is there: an answer over a

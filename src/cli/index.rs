@@ -129,8 +129,13 @@ fn unknown(error: Unknown) -> CliError {
     CliError::usage(anyhow!("{error}; {hint}"))
 }
 
+/// A file's text, without the byte order mark that some editors put in front.
 fn read(path: &Path) -> Result<String, CliError> {
-    std::fs::read_to_string(path)
+    let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read {}", path.display()))
-        .map_err(CliError::usage)
+        .map_err(CliError::usage)?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
 }

@@ -473,3 +473,15 @@ fn supporting_ids_may_be_numbers_and_whatever_datasets_have() {
         assert_eq!(rated("mrr", &[record])["mrr"], 1.0, "{supporting}");
     }
 }
+
+#[test]
+fn gold_answers_may_be_those_of_triviaqa_behind_a_byte_order_mark() {
+    let place = Place::new();
+    let golds =
+        json!({"value": "Oslo", "aliases": ["Oslo", "Christiania"], "type": "WikipediaEntity"});
+    let record = |prediction| json!({"prediction": prediction, "answers": golds}).to_string();
+    let lines = [record("Christiania"), record("oslo"), record("Bergen")].join("\n");
+    place.write("p.jsonl", &format!("\u{feff}{lines}"));
+    let scores = aggregate(&place, "p.jsonl");
+    assert_eq!(scores["exact_match"], 2.0 / 3.0, "{scores:#}");
+}

@@ -175,6 +175,10 @@ fn retrieval_is_measured_on_files_in_beirs_layout() {
     }
     let shown = place.ok(&arguments).out;
     assert!(shown.contains("recall@10  0.5000"), "{shown}");
+    // A byte order mark belongs to no id.
+    place.write("qrels.tsv", "\u{feff}q1\td3\t1\nq2\td999\t1\n");
+    let marked = place.ok(&arguments).out;
+    assert!(marked.contains("recall@10  0.5000"), "{marked}");
 
     place.write("qrels.tsv", "q1\td3\tgood\nq1\td3\tgood\n");
     let wrong = place.exits(2, &arguments).err;
