@@ -49,10 +49,18 @@ pub(super) fn columns<'a>(names: &'a [String], fields: &FieldMap) -> Result<Vec<
                     )
                 })?)
             }
-            None => usual.iter().find_map(|key| {
-                let is = |name: &&String| name.eq_ignore_ascii_case(key);
-                names.iter().find(is)
-            }),
+            None => {
+                let mut there = usual.iter().filter_map(|key| {
+                    let is = |name: &&String| name.eq_ignore_ascii_case(key);
+                    names.iter().find(is)
+                });
+                let first = there.next();
+                if field == "answers" {
+                    // Where the first is empty, another one may not be.
+                    columns.extend(there.map(String::as_str));
+                }
+                first
+            }
         };
         match wanted {
             Some(name) => columns.push(name.as_str()),
@@ -119,7 +127,7 @@ pub(super) fn question(
 }
 
 /// The value under a key that the study names (which must be there), or under
-/// the first usual key.
+/// the first usual key. Of answers, the first that holds any.
 fn find<'a>(
     object: &'a Map<String, Value>,
     mapped: Option<&'a str>,
@@ -135,9 +143,26 @@ fn find<'a>(
             )),
         };
     }
-    Ok(usual
+    let there = usual
         .iter()
-        .find_map(|key| Some((*key, Cow::Borrowed(get_any_case(object, key)?)))))
+        .filter_map(|key| Some((*key, get_any_case(object, key)?)));
+    let found = match field {
+        "answers" => there
+            .clone()
+            .find(|(_, value)| !is_blank(value))
+            .or_else(|| there.clone().next()),
+        _ => there.clone().next(),
+    };
+    Ok(found.map(|(key, value)| (key, Cow::Borrowed(value))))
+}
+
+fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(items) => items.iter().all(is_blank),
+        _ => false,
+    }
 }
 
 /// A key as it is, or a path of keys with dots: `answer.value`. A path goes

@@ -52,6 +52,23 @@ fn only(dataset: Dataset) -> Question {
 }
 
 #[test]
+fn an_empty_list_of_answers_leaves_them_to_the_next_key() {
+    for empty in ["[]", "null", "\"\"", "[\"\"]"] {
+        let line = format!(r#"{{"question":"q","answers":{empty},"answer":"x"}}"#);
+        let question = only(load_text("a.jsonl", &line).unwrap());
+        assert_eq!(question.expected, ["x"], "{line}");
+    }
+    let first = r#"{"question":"q","answers":["a"],"answer":"x"}"#;
+    assert_eq!(only(load_text("a.jsonl", first).unwrap()).expected, ["a"]);
+    let none = r#"{"question":"q","answers":[]}"#;
+    assert!(
+        only(load_text("a.jsonl", none).unwrap())
+            .expected
+            .is_empty()
+    );
+}
+
+#[test]
 fn nq_open_flashrag_triviaqa_and_our_own_lines_are_read() {
     let nq = only(load_text("a.jsonl", r#"{"question":"q","answer":["a","b"]}"#).unwrap());
     assert_eq!(nq.expected, ["a", "b"]);
