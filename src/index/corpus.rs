@@ -9,7 +9,7 @@ use crate::{
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     fs::{self, File},
     hash::{BuildHasher, RandomState},
     io::{self, BufRead, BufReader, Read},
@@ -81,6 +81,14 @@ impl Corpus {
                 });
             }
             let (files, bytes) = list(&["txt", "md"])?;
+            if files.is_empty() {
+                let mut endings = BTreeMap::new();
+                count_endings(path, &mut endings).map_err(io_error(path))?;
+                return Err(IndexError::CorpusUnread {
+                    path: path.to_owned(),
+                    found: in_words(&endings),
+                });
+            }
             return Ok(Self {
                 path: path.to_owned(),
                 bytes,
@@ -390,4 +398,39 @@ fn list_files(
         }
     }
     Ok(())
+}
+
+/// How many files there are of every ending.
+fn count_endings(dir: &Path, endings: &mut BTreeMap<String, usize>) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            count_endings(&entry.path(), endings)?;
+            continue;
+        }
+        let path = entry.path();
+        let ending = path.extension().map(|text| text.to_string_lossy());
+        let ending = ending.map_or_else(String::new, |ending| format!(".{ending} "));
+        *endings.entry(ending).or_default() += 1;
+    }
+    Ok(())
+}
+
+/// The most frequent endings in words: `3 .jsonl files and 1 .gz file`.
+fn in_words(endings: &BTreeMap<String, usize>) -> String {
+    const MOST: usize = 3;
+    let mut endings: Vec<(&String, &usize)> = endings.iter().collect();
+    endings.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let words: Vec<String> = endings
+        .into_iter()
+        .take(MOST)
+        .map(|(ending, count)| match count {
+            1 => format!("1 {ending}file"),
+            _ => format!("{count} {ending}files"),
+        })
+        .collect();
+    match words.is_empty() {
+        true => "no file".to_owned(),
+        false => words.join(" and "),
+    }
 }

@@ -47,6 +47,18 @@ pub enum IndexError {
         /// The file or directory.
         path: PathBuf,
     },
+    /// The corpus is a directory without a file that is read.
+    #[error(
+        "corpus {}: of a directory the .parquet files are read, or else the .txt and .md files, and \
+         it holds {found}; several JSONL files have to be joined to one, which `corpus:` names",
+        path.display()
+    )]
+    CorpusUnread {
+        /// The directory.
+        path: PathBuf,
+        /// What it holds instead.
+        found: String,
+    },
     /// A file can not be read or written.
     #[error("{}: {source}", path.display())]
     Io {

@@ -242,6 +242,24 @@ fn parquet_files_are_a_corpus_alone_and_as_a_directory_of_shards() {
 }
 
 #[test]
+fn a_directory_of_other_files_is_told_what_is_read_and_what_is_there() {
+    let place = Place::new(THREE);
+    let shards = place.cache().join("shards");
+    fs::create_dir_all(shards.join("more")).unwrap();
+    let open = || {
+        let spec = words(&shards, "none");
+        place.open(&spec).err().unwrap().to_string()
+    };
+    assert!(open().contains("and it holds no file"), "{}", open());
+    for file in ["0.jsonl", "more/1.jsonl", "LICENSE"] {
+        fs::write(shards.join(file), "{}").unwrap();
+    }
+    let told = open();
+    assert!(told.contains(".txt and .md files"), "{told}");
+    assert!(told.contains("2 .jsonl files and 1 file;"), "{told}");
+}
+
+#[test]
 fn a_corpus_that_is_wrong_is_named_with_its_line() {
     for (corpus, wrong) in [
         (
