@@ -80,11 +80,15 @@ fn harmonic_mean(shared: usize, prediction: usize, gold: usize) -> f64 {
     2.0 * precision * recall / (precision + recall)
 }
 
-/// 1 if a normalised gold answer is a part of the normalised answer.
+/// 1 if a normalised gold answer is a part of the normalised answer. One that
+/// normalises to nothing is a part of nothing else.
 pub(super) fn contains(prediction: &str, expected: &[String]) -> Option<f64> {
     let golds = normalised_golds(expected, Rules::Squad1)?;
     let prediction = normalise_answer(prediction);
-    let found = golds.iter().any(|gold| prediction.contains(gold.as_str()));
+    let found = golds.iter().any(|gold| match gold.is_empty() {
+        true => prediction.is_empty(),
+        false => prediction.contains(gold.as_str()),
+    });
     Some(f64::from(u8::from(found)))
 }
 
