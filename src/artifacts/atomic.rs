@@ -3,10 +3,11 @@
 use super::{
     error::{ArtifactError, Result},
     faults,
+    regular_file::open_regular,
 };
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -214,7 +215,12 @@ pub(super) fn sweep(directory: &Path, age: Duration) {
 /// # Errors
 /// When it exists and can not be read.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        open_regular(path)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match read() {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ArtifactError::io("reading", path, source)),

@@ -10,6 +10,7 @@ use super::{
     error::{ArtifactError, Result},
     faults,
     predictions::keep_best,
+    regular_file::open_regular,
 };
 use crate::domain::Prediction;
 use serde::{Serialize, de::DeserializeOwned};
@@ -318,7 +319,7 @@ pub(super) fn read_lines<T: DeserializeOwned>(
     mut take: impl FnMut(T),
 ) -> Result<()> {
     let failed = |source| ArtifactError::io("reading", path, source);
-    let mut reader = BufReader::new(File::open(path).map_err(failed)?);
+    let mut reader = BufReader::new(open_regular(path).map_err(failed)?);
     let mut buffer = Vec::new();
     let mut number = 0;
     while let Some(length) = next_line(&mut reader, &mut buffer).map_err(failed)? {

@@ -1,8 +1,9 @@
 //! What a look at a directory tells, before any file is parsed.
 
+use super::regular_file::open_regular;
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
+    fs,
     io::{self, Read, Seek, SeekFrom},
     path::Path,
 };
@@ -48,7 +49,7 @@ impl Listing {
 /// not, and the middle need not be read for that.
 pub(super) fn looks_whole(path: &Path) -> Result<(), String> {
     let ends = || -> io::Result<(Option<u8>, Option<u8>)> {
-        let mut file = File::open(path)?;
+        let mut file = open_regular(path)?;
         let length = file.metadata()?.len();
         let mut start = [0; 1];
         if length == 0 {

@@ -1,3 +1,4 @@
+use super::bounds::Bounds;
 use crate::errortrace::{Context, Extractor, Limits, Report};
 use std::{
     fs::File,
@@ -16,6 +17,7 @@ const HEAD: usize = 256;
 #[derive(Debug, Clone)]
 pub struct GrowingLog {
     path: PathBuf,
+    bounds: Bounds,
     extractor: Extractor,
     /// Bytes that the extractor has.
     taken: u64,
@@ -34,6 +36,7 @@ impl GrowingLog {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            bounds: Bounds::default(),
             extractor: Extractor::new(Limits::default()),
             taken: 0,
             inode: 0,
@@ -42,6 +45,18 @@ impl GrowingLog {
             marks: Vec::new(),
             line_ends: 0,
         }
+    }
+
+    /// The same log, read only inside `bounds`, as are the files beside it.
+    #[must_use]
+    pub fn within(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
+        self
+    }
+
+    /// Where files may be.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// The file.
@@ -80,10 +95,10 @@ impl GrowingLog {
     /// # Errors
     /// When it exists and can not be read.
     pub fn report(&mut self, context: &Context) -> io::Result<Report> {
-        let mut file = match File::open(&self.path) {
+        let mut file = match self.bounds.open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                *self = Self::new(std::mem::take(&mut self.path));
+                self.begin_anew();
                 return Ok(self.snapshot(context));
             }
             Err(error) => return Err(error),
@@ -97,7 +112,7 @@ impl GrowingLog {
             || !head.starts_with(&self.head)
         {
             let read = self.read;
-            *self = Self::new(std::mem::take(&mut self.path));
+            self.begin_anew();
             self.read = read;
             self.inode = metadata.ino();
         }
@@ -119,6 +134,12 @@ impl GrowingLog {
             self.read += count as u64;
         }
         Ok(self.snapshot(context))
+    }
+
+    fn begin_anew(&mut self) {
+        let path = std::mem::take(&mut self.path);
+        let bounds = std::mem::take(&mut self.bounds);
+        *self = Self::new(path).within(bounds);
     }
 
     fn snapshot(&mut self, context: &Context) -> Report {

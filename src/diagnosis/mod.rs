@@ -6,6 +6,7 @@
 //! stopped, [`causes`] groups the failures of
 //! many, and [`markdown()`] writes a report to paste.
 
+mod bounds;
 mod causes;
 mod growing_log;
 mod markdown;
@@ -13,6 +14,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use bounds::Bounds;
 pub use causes::{Cause, causes};
 pub use growing_log::GrowingLog;
 pub use markdown::{markdown, printable, seen};

@@ -1,12 +1,12 @@
 //! What a path is, and what its logs say.
 
-use super::{DiagnosisError, growing_log::GrowingLog};
+use super::{Bounds, DiagnosisError, growing_log::GrowingLog};
 use crate::errortrace::{
     Context, ErrorPhase, Extractor, Limits, Report, Status, explain_failure, parse_error_log,
 };
 use serde_json::Value;
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -55,10 +55,12 @@ impl Source {
     /// # Errors
     /// When a file is there and can not be read.
     pub fn of_experiment(directory: &Path, log: &mut GrowingLog) -> Result<Self, DiagnosisError> {
-        let error_text = text_of(&directory.join("error.log"));
+        let bounds = log.bounds().clone();
+        let text_of = |name: &str| text_of(&bounds, &directory.join(name));
+        let error_text = text_of("error.log");
         let error_log = error_text.as_deref().and_then(parse_error_log);
-        let state: Option<Value> = text_of(&directory.join("state.json"))
-            .and_then(|text| serde_json::from_str(&text).ok());
+        let state: Option<Value> =
+            text_of("state.json").and_then(|text| serde_json::from_str(&text).ok());
         let field = |name: &str| state.as_ref().and_then(|state| state.get(name));
         let phase = field("phase").and_then(Value::as_str).unwrap_or("");
         let interrupted = field("interrupted").and_then(Value::as_bool) == Some(true);
@@ -195,10 +197,11 @@ fn load_experiment(directory: &Path) -> Result<Source, DiagnosisError> {
 }
 
 /// The text of a file of a bounded size, `None` when there is none.
-fn text_of(path: &Path) -> Option<String> {
+fn text_of(bounds: &Bounds, path: &Path) -> Option<String> {
     const MAX: u64 = 16 << 20;
     let mut bytes = Vec::new();
-    File::open(path)
+    bounds
+        .open(path)
         .ok()?
         .take(MAX)
         .read_to_end(&mut bytes)

@@ -62,10 +62,12 @@ struct Look {
 
 impl App {
     pub fn new(options: ServeOptions, address: SocketAddr) -> io::Result<Arc<Self>> {
+        let place = Place::new(&options.root)?;
+        let diagnoses = Diagnoses::within(place.bounds());
         Ok(Arc::new(Self {
-            place: Place::new(&options.root)?,
+            place,
             guard: guard::Guard::new(options.token, address, options.allowed_hosts),
-            diagnoses: Diagnoses::default(),
+            diagnoses,
             jobs: options.jobs,
             requests: Requests::new(),
             told: studies::Told::default(),
@@ -158,7 +160,11 @@ impl App {
     /// How the study in `directory` stands now.
     pub fn renew(&self, directory: &Path) -> Result<Arc<StudyHealth>, Problem> {
         let begun = Instant::now();
-        let health = Arc::new(artifacts::scan(directory, false).map_err(Problem::internal)?);
+        let mut health = artifacts::scan(directory, false).map_err(Problem::internal)?;
+        health
+            .experiments
+            .retain(|experiment| self.place.is_told_inside(&experiment.path));
+        let health = Arc::new(health);
         let took = begun.elapsed();
         let look = Look {
             health: Arc::clone(&health),

@@ -1,6 +1,6 @@
 use super::problem::Problem;
 use crate::{
-    diagnosis::{DiagnosisError, GrowingLog, Source},
+    diagnosis::{Bounds, DiagnosisError, GrowingLog, Source},
     errortrace::Context,
 };
 use std::{
@@ -16,8 +16,8 @@ const KEPT: usize = 1024;
 
 /// What logs said, by their files' sizes and times. A log that grew is read
 /// on, not read again.
-#[derive(Default)]
 pub struct Diagnoses {
+    bounds: Bounds,
     known: Mutex<Known>,
 }
 
@@ -35,6 +35,14 @@ struct Entry {
 }
 
 impl Diagnoses {
+    /// Of logs inside `bounds`.
+    pub fn within(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            known: Mutex::default(),
+        }
+    }
+
     /// What the logs of the experiment in `directory` say.
     pub fn experiment(&self, directory: &Path) -> Result<Arc<Source>, Problem> {
         let log = directory.join("experiment.log");
@@ -118,7 +126,7 @@ impl Diagnoses {
         }
         let entry = known.entries.entry(path.clone()).or_insert_with(|| {
             Arc::new(Mutex::new(Entry {
-                log: GrowingLog::new(path),
+                log: GrowingLog::new(path).within(self.bounds.clone()),
                 stamps: Vec::new(),
                 source: None,
                 used: now,

@@ -12,7 +12,6 @@ use serde_json::Value;
 use std::{
     collections::HashMap,
     convert::Infallible,
-    fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::Arc,
@@ -141,7 +140,7 @@ impl Tails {
         let mut events = Vec::new();
         for (study, (path, offset)) in &mut self.offsets {
             // One that can not be read now is looked at again.
-            let _ = read_on(study, path, offset, &mut events);
+            let _ = read_on(app, study, path, offset, &mut events);
         }
         events
     }
@@ -166,8 +165,14 @@ impl Tails {
     }
 }
 
-fn read_on(study: &str, path: &Path, offset: &mut u64, events: &mut Vec<Event>) -> io::Result<()> {
-    let mut file = File::open(path)?;
+fn read_on(
+    app: &App,
+    study: &str,
+    path: &Path,
+    offset: &mut u64,
+    events: &mut Vec<Event>,
+) -> io::Result<()> {
+    let mut file = app.place.open(path)?;
     let size = file.metadata()?.len();
     if size < *offset {
         // It was begun anew.

@@ -17,7 +17,7 @@ use serde_json::Value;
 use std::{
     cmp::Ordering,
     collections::BTreeMap,
-    fs,
+    io::BufReader,
     path::{Path as FilePath, PathBuf},
     sync::Arc,
 };
@@ -227,13 +227,14 @@ pub async fn one(
         let health = crate::artifacts::examine(&ExperimentDir::new(&path), false)
             .ok_or_else(|| Problem::not_found(format!("there is no experiment '{id}'")))?;
         let size = |name: &'static str| {
-            let bytes = fs::metadata(path.join(name)).ok().map(|file| file.len());
+            let file = app.place.open(&path.join(name)).ok();
+            let bytes = file.and_then(|file| Some(file.metadata().ok()?.len()));
             (name, bytes)
         };
         Ok(Json(Experiment {
             row: Row::of(app, &study, &health),
-            metadata: json_of(&path.join("metadata.json")),
-            state: json_of(&path.join("state.json")),
+            metadata: json_of(app, &path.join("metadata.json")),
+            state: json_of(app, &path.join("state.json")),
             lies: health.lies.iter().map(ToString::to_string).collect(),
             next_step: health.what_resume_does.to_string(),
             advice: health.advice,
@@ -279,6 +280,13 @@ pub async fn predictions(
         let dir = ExperimentDir::new(&path);
         // The journal is the truth while it runs; `predictions.json` has the
         // scores, and is all that older directories have.
+        let is_ours = |name: &str| {
+            let file = path.join(name);
+            !file.exists() || app.place.holds(&file)
+        };
+        if !is_ours("journal") || !is_ours("predictions.json") {
+            return Err(Problem::not_found(format!("'{id}' has no predictions yet")));
+        }
         let mut records = dir.records().map_err(Problem::internal)?.best;
         if let Some(file) = dir.predictions().map_err(Problem::internal)? {
             for (idx, record) in file.best() {
@@ -317,8 +325,8 @@ pub fn status(health: &Health) -> Status {
 
 impl Row {
     fn of(app: &Arc<App>, study: &str, health: &Health) -> Self {
-        let results = json_of(&health.path.join("results.json"));
-        let metadata = json_of(&health.path.join("metadata.json"));
+        let results = json_of(app, &health.path.join("results.json"));
+        let metadata = json_of(app, &health.path.join("metadata.json"));
         let metrics = results["metrics"]
             .as_object()
             .into_iter()
@@ -362,7 +370,7 @@ impl Row {
 /// Different errors in the logs of the experiment in `directory`.
 fn error_count(app: &Arc<App>, directory: &FilePath) -> Option<usize> {
     let log: PathBuf = directory.join("experiment.log");
-    let bytes = fs::metadata(&log).map_or(0, |file| file.len());
+    let bytes = log.metadata().map_or(0, |file| file.len());
     let source = if bytes <= COUNTED && app.place.holds(directory) {
         app.diagnoses.experiment(directory).ok()
     } else {
@@ -372,9 +380,10 @@ fn error_count(app: &Arc<App>, directory: &FilePath) -> Option<usize> {
 }
 
 /// The file's content; null when there is none that can be read.
-fn json_of(path: &FilePath) -> Value {
-    fs::read(path)
+fn json_of(app: &App, path: &FilePath) -> Value {
+    app.place
+        .open(path)
         .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .and_then(|file| serde_json::from_reader(BufReader::new(file)).ok())
         .unwrap_or_default()
 }

@@ -36,8 +36,12 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 use thiserror::Error;
+
+/// Reads of files under way when the server ends are given so long.
+const LAST_READS: Duration = Duration::from_secs(1);
 
 /// What is served, where, and to whom.
 #[derive(Debug, Clone)]
@@ -98,7 +102,7 @@ pub fn serve(
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let address = options.bind;
         let listener = tokio::net::TcpListener::bind(address)
             .await
@@ -116,7 +120,10 @@ pub fn serve(
         })
         .await?;
         Ok(())
-    })
+    });
+    // A read that never returns does not hold up the end.
+    runtime.shutdown_timeout(LAST_READS);
+    served
 }
 
 /// Takes the signals over from now on; what is returned waits for one.

@@ -3,9 +3,13 @@ use super::{
     jobs::{JobLog, JobRow},
     problem::Problem,
 };
-use crate::artifacts::{self, ExperimentDir, StudyHealth};
+use crate::{
+    artifacts::{self, ExperimentDir, StudyHealth},
+    diagnosis::Bounds,
+};
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -37,6 +41,31 @@ impl Place {
     pub fn holds(&self, path: &Path) -> bool {
         path.canonicalize()
             .is_ok_and(|path| path.starts_with(&self.root))
+    }
+
+    /// Whether an experiment of a study below the root is told by its own files,
+    /// and not by what links lead to elsewhere.
+    pub fn is_told_inside(&self, experiment: &Path) -> bool {
+        let leads_out = |path: &Path| {
+            // Hardly anything is a link, and that is cheap to see.
+            let is_link = path.symlink_metadata().is_ok_and(|file| file.is_symlink());
+            is_link && !self.holds(path)
+        };
+        !leads_out(experiment)
+            && ["state.json", "error.log"]
+                .iter()
+                .all(|name| !leads_out(&experiment.join(name)))
+    }
+
+    /// Opens a file below the root; what a link leads to elsewhere, and what is
+    /// no regular file, is not there.
+    pub fn open(&self, path: &Path) -> io::Result<File> {
+        self.bounds().open(path)
+    }
+
+    /// Where files may be.
+    pub fn bounds(&self) -> Bounds {
+        Bounds::below(&self.root)
     }
 
     /// Every study with its id: its path below the root, or its name when it

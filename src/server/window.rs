@@ -99,7 +99,7 @@ pub async fn log(
             )));
         }
         let path = directory.join(name);
-        if !app.place.holds(&path) {
+        if app.place.open(&path).is_err() {
             return Err(Problem::not_found(format!("'{id}' has no {name} yet")));
         }
         window(app, &path, name, &wanted)
@@ -115,7 +115,7 @@ fn window(
     name: &str,
     wanted: &WantedWindow,
 ) -> io::Result<Window> {
-    let mut file = File::open(path)?;
+    let mut file = app.place.open(path)?;
     let size = file.metadata()?.len();
     let length = wanted.length.unwrap_or(DEFAULT);
     let start = match (wanted.line, wanted.from) {

@@ -2,7 +2,9 @@
 
 use super::Served;
 use std::{
+    fs,
     io::Read,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -80,4 +82,30 @@ fn a_connection_that_says_nothing_does_not_hold_up_the_end() {
     let begun = Instant::now();
     assert_eq!(served.end(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(15));
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_log_holds_up_nobody() {
+    let served = Served::start(&[]);
+    for name in [
+        "one/stopped/experiment.log",
+        "one/piped/state.json",
+        "two/events.jsonl",
+    ] {
+        let path = served.root.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let made = Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+    }
+    // One more than read at one time.
+    thread::scope(|scope| {
+        for _ in 0..9 {
+            scope.spawn(|| served.get("/api/experiments/one%2Fstopped/errors"));
+        }
+    });
+    assert_eq!(served.get("/api/studies").status, 200);
+    assert_eq!(served.get("/api/experiments/one%2Fstopped/log").status, 404);
+    let begun = Instant::now();
+    assert_eq!(served.end(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(10));
 }

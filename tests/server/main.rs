@@ -484,7 +484,8 @@ fn no_path_leads_out_of_the_directory() {
         &state("failed", 0, json!({"error": "SECRET"})),
     );
     write(outside.path(), "study/study.yaml", "name: study\n");
-    write(outside.path(), "job_9.log", "SECRET\n");
+    write(outside.path(), "job_9.log", "ERROR SECRET\n");
+    write(outside.path(), "data.json", "{\"spec\": \"SECRET\"}");
     let root = tempfile::tempdir().unwrap();
     fill(root.path());
     symlink(outside.path().join("study"), root.path().join("away")).unwrap();
@@ -503,7 +504,29 @@ fn no_path_leads_out_of_the_directory() {
         root.path().join("one/stopped/experiment.log"),
     )
     .unwrap();
+    for file in ["metadata.json", "results.json", "predictions.json"] {
+        let link = root.path().join("one/stopped").join(file);
+        symlink(outside.path().join("data.json"), link).unwrap();
+    }
+    write(root.path(), "one/lent/metadata.json", "{}");
+    symlink(
+        outside.path().join("study/secret/state.json"),
+        root.path().join("one/lent/state.json"),
+    )
+    .unwrap();
     let served = Served::over(root, &[]);
+    // What is inside is told without what links bring in.
+    for path in [
+        "/api/experiments/one%2Fstopped",
+        "/api/experiments/one%2Fstopped/errors",
+        "/api/experiments/one%2Fstopped/report",
+        "/api/studies/one",
+        "/api/studies/one/experiments",
+    ] {
+        let answer = served.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        assert!(!answer.body.contains("SECRET"), "{path}: {}", answer.body);
+    }
     let out = outside.path().display().to_string().replace('/', "%2F");
     for path in [
         "/api/studies/..".to_owned(),
@@ -515,6 +538,7 @@ fn no_path_leads_out_of_the_directory() {
         "/api/experiments/one%2Fsecret".to_owned(),
         "/api/experiments/one%2F..%2Ftwo%2Fwell".to_owned(),
         "/api/experiments/one%2Fstopped/log".to_owned(),
+        "/api/experiments/one%2Fstopped/predictions".to_owned(),
         "/api/training/9/errors".to_owned(),
         "/api/training/..%2F..%2Fetc%2Fpasswd/errors".to_owned(),
         "/api/training/x%00y/errors".to_owned(),
