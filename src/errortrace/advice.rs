@@ -187,6 +187,19 @@ pub(super) const ONE_WRITER: Tip = plain(
 );
 pub(super) const TRACKER_OFFLINE: Tip =
     plain("Run with WANDB_MODE=offline and upload later with `wandb sync`.");
+pub(super) const SERVER_KEY: Tip =
+    plain("Set OPENAI_API_KEY to a key that the server accepts and that may use this model.");
+pub(super) const SERVER_URL: Tip = plain(
+    "Check that the server at base_url (or OPENAI_BASE_URL) runs and can be reached from this machine.",
+);
+pub(super) const SERVER_MODEL: Tip =
+    plain("Check that the server has a model of this name, and that base_url is its address.");
+pub(super) const SERVER_LOAD: Tip = tip(
+    "Send fewer requests at once: lower batch_size from {batch_size} to {half_batch}, or try again later.",
+    "Send fewer requests at once (a lower batch_size), or try again later.",
+);
+pub(super) const SERVER_LOG: Tip =
+    plain("Look at the server's own log: it may know more than it answered.");
 
 /// The sentence for `context`.
 pub(super) fn render(tip: &Tip, context: &Context) -> String {

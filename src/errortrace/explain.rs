@@ -5,6 +5,7 @@ use super::{
     classify::{self, Confidence, ErrorClass},
     phase::ErrorPhase,
     rules::{Role, Rule, RuleClass},
+    server,
 };
 use crate::domain::FailureClass;
 use serde::{Deserialize, Serialize};
@@ -67,10 +68,18 @@ pub(super) fn class_of(rule: &Rule, phase: ErrorPhase, hint: ErrorPhase) -> Erro
     }
 }
 
-/// The sentences of a rule's advice for `context`.
-pub(super) fn suggestions(rule: &Rule, context: &Context) -> Vec<String> {
+/// The sentences of the advice for `context` on what `rule` says of `message`.
+pub(super) fn suggestions(rule: &Rule, message: &str, context: &Context) -> Vec<String> {
+    if server::is_named(message) {
+        sentences(server::advice(Some(rule), message), context)
+    } else {
+        sentences(rule.advice, context)
+    }
+}
+
+fn sentences(advice: &[advice::Tip], context: &Context) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
-    for tip in rule.advice {
+    for tip in advice {
         let sentence = advice::render(tip, context);
         if !out.contains(&sentence) {
             out.push(sentence);
@@ -89,7 +98,9 @@ pub fn explain_failure(
     context: &Context,
 ) -> Explanation {
     let phase = context.phase.unwrap_or(ErrorPhase::Evaluation);
-    let fits = |rule: &&Rule| compatible(rule.class, class);
+    let of_server = server::has_failed(message, class, context);
+    // What a server says is not what failed here.
+    let fits = |rule: &&Rule| of_server || compatible(rule.class, class);
     let subject: String = message.chars().take(3000).collect();
     let said = classify::find(&subject).filter(fits);
     // `killed` and `worker died` only say that; the log's tail may say of what.
@@ -100,7 +111,14 @@ pub fn explain_failure(
         .and_then(|detail| from_detail(detail, class));
     let certain = told.is_none();
     let rule = told.or(said);
-    let fallback = fallback(class);
+    let fallback = match of_server {
+        true => server_fallback(class),
+        false => fallback(class),
+    };
+    let advised = |advice| match of_server {
+        true => sentences(server::advice(rule, message), context),
+        false => sentences(advice, context),
+    };
     let mut explanation = match rule {
         Some(rule) => Explanation {
             class: if rule.class == RuleClass::Unknown {
@@ -116,7 +134,7 @@ pub fn explain_failure(
             } else {
                 rule.confidence.min(Confidence::Medium)
             },
-            suggestions: suggestions(rule, context),
+            suggestions: advised(rule.advice),
         },
         None => Explanation {
             class: fallback.class,
@@ -124,11 +142,7 @@ pub fn explain_failure(
             phase,
             description: fallback.description.to_owned(),
             confidence: Confidence::Medium,
-            suggestions: fallback
-                .advice
-                .iter()
-                .map(|tip| advice::render(tip, context))
-                .collect(),
+            suggestions: advised(fallback.advice),
         },
     };
     for tip in fallback.advice {
@@ -170,6 +184,25 @@ struct Fallback {
     subtype: &'static str,
     description: &'static str,
     advice: &'static [advice::Tip],
+}
+
+/// What the executor's class alone says of a model behind a server.
+const fn server_fallback(class: FailureClass) -> Fallback {
+    match class {
+        FailureClass::Transient | FailureClass::DeviceLost => Fallback {
+            class: ErrorClass::Unknown,
+            subtype: "server",
+            description: "The server that answers for the model failed again and again.",
+            advice: &[],
+        },
+        FailureClass::Permanent => Fallback {
+            class: ErrorClass::ConfigError,
+            subtype: "server",
+            description: "The server does not take the requests as they are; trying again will not help.",
+            advice: &[advice::FIX_CONFIG, advice::RESUME],
+        },
+        _ => fallback(class),
+    }
 }
 
 /// What the executor's class alone says.

@@ -12,7 +12,8 @@
 //! colours, ranks, Ray, Slurm), `header` reads the logger's part, `assembler`
 //! puts lines of one stream together to an `Incident`, `group` counts equal
 //! ones, `cause` says which incident started it, and `classify` looks it up
-//! in the table of `rules`.
+//! in the table of `rules`. `server` knows what is different about a model
+//! behind somebody else's server.
 
 mod advice;
 mod assembler;
@@ -41,6 +42,7 @@ mod report;
 mod rules;
 mod search;
 mod secrets;
+mod server;
 mod timestamp;
 
 #[cfg(test)]

@@ -410,7 +410,7 @@ fn explanation(
         // Which of the two memory classes it is, is a guess then.
         confidence = Confidence::Low;
     }
-    let mut suggestions = explain::suggestions(rule, context);
+    let mut suggestions = explain::suggestions(rule, &root.message, context);
     if suggestions.is_empty() {
         suggestions.push(explain_nothing());
     }

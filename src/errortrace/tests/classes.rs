@@ -425,6 +425,75 @@ fn every_failure_class_is_explained_and_never_contradicted() {
 }
 
 #[test]
+fn a_server_is_not_taken_for_a_device_or_the_hub() {
+    let context = Context {
+        model: Some("openai:m".to_owned()),
+        batch_size: Some(8),
+        ..Context::default()
+    };
+    let explained = |said: &str, class| {
+        let explained = explain_failure(
+            &format!("openai:m at http://10.0.0.1/v1{said}"),
+            class,
+            None,
+            &context,
+        );
+        let advice = explained.suggestions.join(" ");
+        for other in ["HF_", "launch", "quantization", "nvidia-smi", "licence"] {
+            assert!(!advice.contains(other), "{said}: {advice}");
+        }
+        assert_ne!(explained.class, ErrorClass::CudaError, "{said}");
+        (explained.subtype, advice)
+    };
+    let (transient, permanent) = (FailureClass::Transient, FailureClass::Permanent);
+    for (said, class, subtype, advice) in [
+        (
+            ": 503 Service Unavailable (5 tries)",
+            transient,
+            "network",
+            "from 8 to 4",
+        ),
+        (
+            ": 429 Too Many Requests (5 tries)",
+            transient,
+            "rate_limit",
+            "from 8 to 4",
+        ),
+        (
+            ": no answer in time (2 tries)",
+            transient,
+            "server",
+            "base_url",
+        ),
+        (
+            " does not accept the key (401 Unauthorized: x): correct OPENAI_API_KEY",
+            permanent,
+            "auth",
+            "Set OPENAI_API_KEY",
+        ),
+        (
+            " can not be reached (connection refused, 5 tries): start the server",
+            permanent,
+            "network",
+            "base_url",
+        ),
+        (
+            " refuses the requests (400 Bad Request: n is 2): change the model",
+            permanent,
+            "server",
+            "Correct the setting",
+        ),
+    ] {
+        let (told, advised) = explained(said, class);
+        assert_eq!(told, subtype, "{said}");
+        assert!(advised.contains(advice), "{said}: {advised}");
+    }
+    // What it asks a server for has no part in a full disk.
+    let disk = explain_failure("No space left", FailureClass::Environment, None, &context);
+    assert_eq!(disk.class, ErrorClass::ConfigError);
+}
+
+#[test]
 fn a_dead_worker_is_explained_by_the_tail_of_its_log() {
     let explained = explain_failure(
         "the worker was killed by signal 9",
