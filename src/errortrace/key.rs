@@ -1,6 +1,7 @@
 //! The key under which equal errors are counted.
 
-use super::normalize::normalize;
+use super::{normalize::normalize, server};
+use crate::domain::FailureClass;
 
 /// Characters of the normalised message that make the key.
 const KEY_CHARS: usize = 100;
@@ -88,6 +89,11 @@ pub(super) fn strip_boilerplate(message: &str) -> &str {
         {
             text = text[end + 1..].trim_start_matches([' ', ':']);
         }
+        if let Some(rest) = batch_failure(text).or_else(|| server::without_name(text))
+            && !rest.trim().is_empty()
+        {
+            text = rest.trim_start();
+        }
         for start in BOILERPLATE {
             if let Some(rest) = text.strip_prefix(start)
                 && !rest.trim().is_empty()
@@ -100,6 +106,18 @@ pub(super) fn strip_boilerplate(message: &str) -> &str {
         }
     }
     text
+}
+
+/// What stands behind `a batch of 8 failed (transient): `.
+fn batch_failure(text: &str) -> Option<&str> {
+    let (size, rest) = text.strip_prefix("a batch of ")?.split_once(" failed (")?;
+    let (class, rest) = rest.split_once("): ")?;
+    let is_size = size.bytes().all(|byte| byte.is_ascii_digit());
+    (is_size
+        && FailureClass::ALL
+            .iter()
+            .any(|known| known.as_str() == class))
+    .then_some(rest)
 }
 
 fn slug_word(word: &str) -> String {

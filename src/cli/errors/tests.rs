@@ -215,3 +215,53 @@ fn a_binary_file_is_said_to_be_no_text_and_an_odd_log_is_read() {
     fs::write(&log, text).unwrap();
     assert_eq!(output(&args(vec![log])).0, 0);
 }
+
+/// An experiment that asks a server, by what its directory says of it.
+fn asked_of_a_server(at: &std::path::Path, error: &str, class: &str, log: &str) {
+    fs::create_dir_all(at.join("lease")).unwrap();
+    fs::write(
+        at.join("lease/000002.json"),
+        r#"{"host": "h", "pid": 1, "fence": 2, "acquired_at": "2025-12-10T04:10:00.5Z", "released_at": "2025-12-10T04:20:00Z"}"#,
+    )
+    .unwrap();
+    let state = serde_json::json!({"phase": "failed", "error": error, "attempt": 2});
+    fs::write(at.join("state.json"), state.to_string()).unwrap();
+    fs::write(at.join("experiment.log"), log).unwrap();
+    fs::write(
+        at.join("error.log"),
+        format!("Error: {error}\n\nExperiment: x\nModel: openai:m\nQuantization: none\nBatch size: 8\nFailure class: {class}\n\nTraceback:\n{error}\n"),
+    )
+    .unwrap();
+}
+
+const NO_KEY: &str = "openai:m at http://127.0.0.1:1/v1 wants a key (401 Unauthorized: Incorrect API key): set OPENAI_API_KEY";
+const EARLIER: &str = "[2025-12-10 03:58:22] [serve] [ERROR] [Inference] a batch of 8 failed (transient): openai:m at http://127.0.0.1:1/v1: 500 Internal Server Error: engine dead: CUDA out of memory (5 tries)\n";
+
+#[test]
+fn different_errors_of_one_server_are_different_causes() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = |name: &str, said: &str| {
+        format!(
+            "openai:{name} at http://10.0.0.1:8000/v1 refuses the requests (400 Bad Request: {said}): change the model or the study's generation settings"
+        )
+    };
+    for (name, error) in [
+        (
+            "a",
+            model(
+                "gpt-4o-mini",
+                "Unsupported value: 'temperature' does not support 0.0 with this model.",
+            ),
+        ),
+        ("b", model("gpt-4o-mini", "max_tokens is too large: 256.")),
+        ("c", model("gpt-4o", "max_tokens is too large: 512.")),
+    ] {
+        let log = format!(
+            "[2025-12-10 04:10:01] [serve] [ERROR] [Inference] a batch of 3 failed (permanent): {error}\n"
+        );
+        asked_of_a_server(&dir.path().join(name), &error, "permanent", &log);
+    }
+    let (_, text) = output(&args(vec![dir.path().to_owned()]));
+    assert!(text.contains("3 failed of 3 logs, 2 causes"), "{text}");
+}
+
