@@ -47,7 +47,7 @@ pub fn causes<'s>(sources: impl IntoIterator<Item = &'s Source>) -> Vec<Cause> {
             .or_else(|| source.summary.clone())
             .unwrap_or_else(|| analysis.description.clone());
         let key = format!("{}/{}", analysis.subtype, dedupe_key(None, &message));
-        let count = source.report.groups.first().map_or(1, |group| group.count);
+        let count = source.report.root_group().map_or(1, |group| group.count);
         let cause = by_key.entry(key.clone()).or_insert_with(|| Cause {
             dedupe_key: key,
             class: analysis.class,

@@ -23,7 +23,7 @@ fn unmasked(source: &Source) -> String {
         analysis.confidence.as_str(),
         analysis.phase.as_str(),
     ));
-    if let Some(group) = report.groups.first() {
+    if let Some(group) = report.root_group() {
         text.push_str(&format!("- seen: {}\n", seen(group)));
     }
     if let Some(headline) = report.headline() {
@@ -33,9 +33,15 @@ fn unmasked(source: &Source) -> String {
     if let Some(raw) = &report.raw_traceback {
         text.push_str(&format!("\n### Traceback\n\n{}\n", fenced(raw)));
     }
-    if report.groups.len() > 1 {
+    let root = report.root_group().map(|group| &group.key);
+    let others: Vec<&Group> = report
+        .groups
+        .iter()
+        .filter(|group| Some(&group.key) != root)
+        .collect();
+    if !others.is_empty() {
         text.push_str("\n### Also seen\n\n");
-        for group in report.groups.iter().skip(1).take(20) {
+        for group in others.into_iter().take(20) {
             text.push_str(&format!(
                 "- {}x `{}`\n",
                 group.count,

@@ -1,8 +1,11 @@
 //! What a path is, and what its logs say.
 
 use super::{Bounds, DiagnosisError, growing_log::GrowingLog};
-use crate::errortrace::{
-    Context, ErrorPhase, Extractor, Limits, Report, Status, explain_failure, parse_error_log,
+use crate::{
+    artifacts::{ExperimentDir, LeaseOptions, Liveness, parse_time},
+    errortrace::{
+        Context, ErrorPhase, Extractor, Limits, Report, Status, explain_failure, parse_error_log,
+    },
 };
 use serde_json::Value;
 use std::{
@@ -64,13 +67,19 @@ impl Source {
         let field = |name: &str| state.as_ref().and_then(|state| state.get(name));
         let phase = field("phase").and_then(Value::as_str).unwrap_or("");
         let interrupted = field("interrupted").and_then(Value::as_bool) == Some(true);
+        // Whom it belongs to tells how it stands: a process that died says nothing.
+        let owner = ExperimentDir::new(directory)
+            .owner(&LeaseOptions::default())
+            .ok()
+            .flatten();
         let status = match phase {
             "complete" => Status::Completed,
             "failed" => Status::Failed,
+            _ if matches!(owner, Some((_, Liveness::Alive))) => Status::Running,
             _ if interrupted => Status::Cancelled,
-            "" if error_log.is_some() => Status::Failed,
-            _ => Status::Running,
+            _ => Status::Failed,
         };
+        let begun = owner.and_then(|(lease, _)| parse_time(&lease.acquired_at));
         let mut context = error_log
             .as_ref()
             .map(|log| log.context.clone())
@@ -89,12 +98,9 @@ impl Source {
         let mut summary = field("error").and_then(Value::as_str).map(str::to_owned);
         if let Some(log) = error_log {
             if let Some(class) = log.failure_class {
-                report.analysis = Some(explain_failure(
-                    &log.message,
-                    class,
-                    log.traceback.as_deref(),
-                    &context,
-                ));
+                let detail = log.traceback.as_deref();
+                let analysis = explain_failure(&log.message, class, detail, &context);
+                report.settle_on(&log.message, analysis, begun);
             }
             summary = summary.or(Some(log.message));
         }

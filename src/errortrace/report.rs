@@ -7,6 +7,7 @@ use super::{
     explain::{self, Context, Explanation},
     frame::Frame,
     group::{Group, Table},
+    key::key_text,
     phase::ErrorPhase,
 };
 use jiff::Timestamp;
@@ -227,6 +228,71 @@ impl Report {
                 });
             }
         }
+    }
+
+    /// Puts an experiment's own word above what its whole log says, which tells
+    /// of earlier attempts too: `error` is what ended the last one, which began
+    /// at `begun`.
+    pub fn settle_on(&mut self, error: &str, analysis: Explanation, begun: Option<Timestamp>) {
+        self.analysis = Some(analysis);
+        let said = key_text(error);
+        let found = self
+            .groups
+            .iter()
+            .rposition(|group| group.is_error && key_text(&group.message) == said);
+        let Some(at) = found else {
+            if self.root_cause.is_none() || self.is_rooted_before(begun) {
+                self.forget_root(error);
+            }
+            return;
+        };
+        let group = self.groups.remove(at);
+        let known = self.root_cause.as_ref();
+        if known.and_then(|root| root.dedupe_key.as_ref()) != Some(&group.key) {
+            self.forget_root(error);
+            self.traceback = group.traceback().cloned();
+            self.raw_traceback = self
+                .traceback
+                .is_some()
+                .then(|| group.first.raw.clone())
+                .filter(|raw| !raw.is_empty());
+            self.root_cause = Some(RootCause {
+                exception_type: None,
+                message: error.to_owned(),
+                line: group.lines.last().copied(),
+                dedupe_key: Some(group.key.clone()),
+                place: group
+                    .traceback()
+                    .and_then(|traceback| place_of(traceback, error)),
+            });
+        }
+        self.groups.insert(0, group);
+    }
+
+    /// Whether what started it was last seen before `begun`.
+    fn is_rooted_before(&self, begun: Option<Timestamp>) -> bool {
+        // Logs tell whole seconds.
+        let begun = begun.map(|begun| begun.as_second());
+        let seen = self.root_group().and_then(|group| group.last_seen);
+        matches!((seen, begun), (Some(seen), Some(begun)) if seen.as_second() < begun)
+    }
+
+    fn forget_root(&mut self, error: &str) {
+        self.traceback = None;
+        self.raw_traceback = None;
+        self.root_cause = Some(RootCause {
+            exception_type: None,
+            message: error.to_owned(),
+            line: None,
+            dedupe_key: None,
+            place: None,
+        });
+    }
+
+    /// The group of what started it, where the log has it.
+    pub fn root_group(&self) -> Option<&Group> {
+        let key = self.root_cause.as_ref()?.dedupe_key.as_ref()?;
+        self.groups.iter().find(|group| &group.key == key)
     }
 
     /// Whether anything failed.

@@ -238,6 +238,48 @@ const NO_KEY: &str = "openai:m at http://127.0.0.1:1/v1 wants a key (401 Unautho
 const EARLIER: &str = "[2025-12-10 03:58:22] [serve] [ERROR] [Inference] a batch of 8 failed (transient): openai:m at http://127.0.0.1:1/v1: 500 Internal Server Error: engine dead: CUDA out of memory (5 tries)\n";
 
 #[test]
+fn after_a_resume_the_error_and_what_it_means_are_those_of_the_last_attempt() {
+    let dir = tempfile::tempdir().unwrap();
+    let later = format!(
+        "[2025-12-10 04:10:01] [serve] [ERROR] [Inference] a batch of 8 failed (permanent): {NO_KEY}\n"
+    );
+    // The worker wrote the error, or died before it could.
+    for (name, log) in [
+        ("told", format!("{EARLIER}{later}")),
+        ("silent", EARLIER.to_owned()),
+    ] {
+        let at = dir.path().join(name);
+        asked_of_a_server(&at, NO_KEY, "permanent", &log);
+        let (_, text) = output(&args(vec![at.clone()]));
+        let cause = text.lines().find(|line| line.contains("Cause")).unwrap();
+        assert!(cause.contains("wants a key"), "{name}: {text}");
+        assert!(text.contains("(auth)"), "{name}: {text}");
+        let mut args = args(vec![at]);
+        args.copy_report = true;
+        let (_, report) = output(&args);
+        let headline = report.split("```").nth(1).unwrap();
+        assert!(headline.contains("wants a key"), "{name}: {report}");
+        assert!(report.contains("CUDA out of memory"), "{name}: {report}");
+    }
+}
+
+#[test]
+fn what_a_log_of_the_last_attempt_says_stays_its_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("a");
+    let log = OOM.replace("03:58:22", "04:10:02");
+    asked_of_a_server(
+        &at,
+        "the worker was killed by signal 9",
+        "worker_died",
+        &log,
+    );
+    let (_, text) = output(&args(vec![at]));
+    let cause = text.lines().find(|line| line.contains("Cause")).unwrap();
+    assert!(cause.contains("CUDA out of memory"), "{text}");
+}
+
+#[test]
 fn different_errors_of_one_server_are_different_causes() {
     let dir = tempfile::tempdir().unwrap();
     let model = |name: &str, said: &str| {
@@ -263,5 +305,20 @@ fn different_errors_of_one_server_are_different_causes() {
     }
     let (_, text) = output(&args(vec![dir.path().to_owned()]));
     assert!(text.contains("3 failed of 3 logs, 2 causes"), "{text}");
+}
+
+#[test]
+fn an_experiment_whose_process_died_has_failed_in_json_too() {
+    let dir = tempfile::tempdir().unwrap();
+    experiment(dir.path(), "a");
+    let at = dir.path().join("a");
+    fs::write(at.join("state.json"), r#"{"phase": "generating"}"#).unwrap();
+    fs::remove_file(at.join("error.log")).unwrap();
+    let mut args = args(vec![at]);
+    args.json = true;
+    let value: serde_json::Value = serde_json::from_str(&output(&args).1).unwrap();
+    assert_eq!(value["status"], "failed");
+    assert_eq!(value["analysis"]["error_type"], "oom_eval");
+    assert_eq!(value["errors"].as_array().unwrap().len(), 1);
 }
 
