@@ -64,6 +64,24 @@ impl Health {
     pub fn is_failed(&self) -> bool {
         self.phase == Some(Phase::Failed) || self.lies.iter().any(|lie| !lie.is_ordinary())
     }
+
+    /// Whether the process that was at it is gone without a word. What nobody
+    /// began yet waits.
+    pub fn has_died(&self) -> bool {
+        self.lies.iter().any(|lie| match lie {
+            Lie::OwnerGone { owner } => owner.is_some() || self.phase != Some(Phase::Init),
+            _ => false,
+        })
+    }
+
+    /// Whether its questions are answered, metrics are missing, and nobody is
+    /// at it: `error` says why.
+    pub fn lacks_metrics(&self) -> bool {
+        self.phase == Some(Phase::ComputingMetrics)
+            && self.owner.is_none()
+            && !self.interrupted
+            && self.error.is_some()
+    }
 }
 
 /// What `resume` would do with an experiment.

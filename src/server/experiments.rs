@@ -55,6 +55,7 @@ enum Wanted {
     Generated,
     ComputingMetrics,
     Complete,
+    /// It ended with an error, or its process died.
     Failed,
     /// A signal ended it.
     Interrupted,
@@ -92,6 +93,8 @@ pub struct Row {
     interrupted: bool,
     /// A live process is at it.
     live: bool,
+    /// The process that was at it is gone without a word.
+    died: bool,
     /// Questions with an answer.
     answered: usize,
     total: usize,
@@ -204,7 +207,7 @@ impl Wanted {
             Self::Generated => health.phase == Some(Phase::Generated),
             Self::ComputingMetrics => health.phase == Some(Phase::ComputingMetrics),
             Self::Complete => health.phase == Some(Phase::Complete),
-            Self::Failed => health.phase == Some(Phase::Failed),
+            Self::Failed => health.phase == Some(Phase::Failed) || health.has_died(),
             Self::Interrupted => health.interrupted,
             Self::Running => health.owner.is_some(),
         }
@@ -347,6 +350,7 @@ impl Row {
             status: status(health),
             interrupted: health.interrupted,
             live: health.owner.is_some(),
+            died: health.has_died(),
             answered: health.answered,
             total: health.total,
             failed_questions: health.failed_questions,

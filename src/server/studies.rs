@@ -122,7 +122,8 @@ pub async fn one(
         let failed: Vec<_> = health
             .experiments
             .iter()
-            .filter(|health| health.phase == Some(Phase::Failed) && app.place.holds(&health.path))
+            .filter(|health| health.phase == Some(Phase::Failed) || health.has_died())
+            .filter(|health| app.place.holds(&health.path))
             .filter_map(|health| app.diagnoses.experiment(&health.path).ok())
             .collect();
         let study = StudyInFull {
@@ -238,6 +239,7 @@ impl Counts {
             Some(Phase::Failed) => &mut self.failed,
             _ if health.owner.is_some() => &mut self.running,
             _ if health.interrupted => &mut self.interrupted,
+            _ if health.has_died() => &mut self.failed,
             Some(Phase::ComputingMetrics) => &mut self.computing_metrics,
             _ => &mut self.waiting,
         }

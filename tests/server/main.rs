@@ -616,6 +616,40 @@ fn only_those_who_may_ask_are_answered() {
 }
 
 #[test]
+fn an_experiment_whose_process_died_has_failed_wherever_it_is_counted() {
+    let root = tempfile::tempdir().unwrap();
+    fill(root.path());
+    let dead = state("generating", 2, json!({}));
+    write(root.path(), "one/dead/state.json", &dead);
+    write(root.path(), "one/dead/experiment.log", PYTHON);
+    let served = Served::over(root, &[]);
+    let study = served.ok("/api/studies/one");
+    assert_eq!(study["counts"]["failed"], 2);
+    assert_eq!(study["counts"]["waiting"], 0);
+    let among = study["causes"].to_string();
+    assert!(among.contains("\"dead\""), "{among}");
+    let failed = served.ok("/api/studies/one/experiments?phase=failed");
+    let names: Vec<_> = failed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["name"])
+        .collect();
+    assert_eq!(names, ["broken", "dead"]);
+    let page = served.ok("/api/experiments/one%2Fdead");
+    assert_eq!(
+        (&page["status"], &page["died"]),
+        (&json!("failed"), &json!(true))
+    );
+    assert_eq!(served.ok("/api/training/dead/errors")["status"], "failed");
+    let metrics = served.get("/metrics").body;
+    let line = "ragicamp_experiments{study=\"one\",state=\"failed\"} 2";
+    assert!(metrics.contains(line), "{metrics}");
+    // What nobody began yet waits.
+    assert_eq!(served.ok("/api/studies/two")["counts"]["waiting"], 1);
+}
+
+#[test]
 fn what_would_be_open_to_everybody_or_is_not_there_is_one_sentence() {
     let root = tempfile::tempdir().unwrap();
     for (arguments, word) in [

@@ -119,6 +119,8 @@ export function phaseBadge(row) {
   if (row.phase === "complete") return badge("complete", "complete");
   if (row.phase === "failed") return badge("failed", "failed", row.failure_class);
   if (row.interrupted) return badge("interrupted", "interrupted");
+  // As the counts have it: what nobody began yet waits.
+  if (row.died) return badge(`${row.phase ?? "unknown"}, died`, "failed", "Its process is gone without a word");
   return badge(row.phase ?? "unknown", "waiting", "No process is at it");
 }
 
