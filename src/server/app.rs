@@ -35,7 +35,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const FRESH: Duration = Duration::from_millis(500);
 
 /// A look that takes longer is had again behind the back of who asks: it is
-/// answered with the last one.
+/// answered with the last one, until that is twice as old as a fresh one may
+/// be. Who comes later waits for the new one.
 const SLOW: Duration = Duration::from_millis(20);
 
 /// What all requests share.
@@ -47,6 +48,8 @@ pub struct App {
     pub requests: Requests,
     pub told: studies::Told,
     looks: Mutex<HashMap<PathBuf, Look>>,
+    /// Who looks at a study holds its lock.
+    renewals: Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>,
     readers: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     stop: watch::Sender<bool>,
@@ -54,10 +57,26 @@ pub struct App {
 
 struct Look {
     health: Arc<StudyHealth>,
-    until: Instant,
+    made: Instant,
     took: Duration,
     /// Somebody has another one.
     renewing: bool,
+}
+
+impl Look {
+    /// For so long it serves as it is.
+    fn lasts(&self) -> Duration {
+        FRESH.max(4 * self.took)
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.made.elapsed() < self.lasts()
+    }
+
+    /// Whether it serves while a new one is had.
+    fn is_fair(&self) -> bool {
+        self.took > SLOW && self.made.elapsed() < 2 * self.lasts()
+    }
 }
 
 impl App {
@@ -72,6 +91,7 @@ impl App {
             requests: Requests::new(),
             told: studies::Told::default(),
             looks: Mutex::default(),
+            renewals: Mutex::default(),
             readers: Arc::new(Semaphore::new(READERS)),
             streams: Arc::new(Semaphore::new(STREAMS)),
             stop: watch::Sender::new(false),
@@ -135,13 +155,16 @@ impl App {
     pub fn look(self: &Arc<Self>, directory: &Path) -> Result<Arc<StudyHealth>, Problem> {
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(look) = looks.get_mut(directory) {
-            let is_fresh = look.until > Instant::now();
-            if !is_fresh && look.took > SLOW && !look.renewing {
+            if look.is_fresh() {
+                return Ok(Arc::clone(&look.health));
+            }
+            let is_fair = look.is_fair();
+            if is_fair && !look.renewing {
                 look.renewing = true;
                 let (app, directory) = (Arc::clone(self), directory.to_owned());
                 tokio::task::spawn_blocking(move || {
                     // Who asks next meets the error.
-                    if app.renew(&directory).is_err() {
+                    if app.renewed(&directory).is_err() {
                         let looks = app.looks.lock();
                         looks
                             .unwrap_or_else(PoisonError::into_inner)
@@ -149,9 +172,23 @@ impl App {
                     }
                 });
             }
-            if is_fresh || look.took > SLOW {
+            if is_fair {
                 return Ok(Arc::clone(&look.health));
             }
+        }
+        drop(looks);
+        self.renewed(directory)
+    }
+
+    /// A fresh look, which those who ask at one time have together.
+    fn renewed(&self, directory: &Path) -> Result<Arc<StudyHealth>, Problem> {
+        let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Arc::clone(renewals.entry(directory.to_owned()).or_default());
+        drop(renewals);
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(look) = looks.get(directory).filter(|look| look.is_fresh()) {
+            return Ok(Arc::clone(&look.health));
         }
         drop(looks);
         self.renew(directory)
@@ -168,7 +205,7 @@ impl App {
         let took = begun.elapsed();
         let look = Look {
             health: Arc::clone(&health),
-            until: Instant::now() + FRESH.max(4 * took),
+            made: begun,
             took,
             renewing: false,
         };

@@ -650,6 +650,29 @@ fn an_experiment_whose_process_died_has_failed_wherever_it_is_counted() {
 }
 
 #[test]
+fn a_study_that_takes_long_to_look_at_is_not_told_as_it_was_long_ago() {
+    let root = tempfile::tempdir().unwrap();
+    fill(root.path());
+    for number in 0..1500 {
+        let name = format!("one/many_{number:04}/state.json");
+        write(
+            root.path(),
+            &name,
+            &state("failed", 0, json!({"error": "x"})),
+        );
+    }
+    let served = Served::over(root, &[]);
+    let complete = || served.ok("/api/studies/one")["counts"]["complete"].clone();
+    let begun = Instant::now();
+    assert_eq!(complete(), 1);
+    let took = begun.elapsed();
+    let now = state("complete", 4, json!({"metrics_computed": ["exact_match"]}));
+    write(served.root.path(), "one/broken/state.json", &now);
+    std::thread::sleep(Duration::from_millis(1200) + 9 * took);
+    assert_eq!(complete(), 2);
+}
+
+#[test]
 fn what_would_be_open_to_everybody_or_is_not_there_is_one_sentence() {
     let root = tempfile::tempdir().unwrap();
     for (arguments, word) in [

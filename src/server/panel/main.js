@@ -15,6 +15,12 @@ const live = document.getElementById("live");
 /** Events come in bursts; what they changed is asked for at most so often. */
 const PAUSE = 1000;
 
+/** The server may answer with what it saw a little earlier, so that the last event is asked about once more. */
+const AFTERWARDS = 5000;
+
+/** While something runs, what is shown is asked for so often without an event. */
+const SLOWLY = 15000;
+
 let view = null;
 let listening = false;
 
@@ -83,9 +89,12 @@ function door() {
 
 let timer = null;
 let again = false;
+let afterwards = null;
 
 function heard(event) {
   if (!view?.concerns(event)) return;
+  clearTimeout(afterwards);
+  afterwards = setTimeout(() => refresh(), AFTERWARDS);
   if (timer) {
     again = true;
     return;
@@ -107,6 +116,10 @@ function say(state) {
   // What happened meanwhile was not heard of.
   if (state === "live" && lost) refresh();
 }
+
+setInterval(() => {
+  if (!document.hidden && main.querySelector(".badge.running")) refresh();
+}, SLOWLY);
 
 document.getElementById("refresh").addEventListener("click", () => refresh());
 document.getElementById("settings").addEventListener("click", () => openSettings(() => refresh()));
