@@ -4,7 +4,7 @@ use regex::Regex;
 use std::sync::LazyLock;
 
 /// Patterns and what takes the place of a match.
-const PATTERNS: [(&str, &str); 9] = [
+const PATTERNS: [(&str, &str); 15] = [
     // Tokens that say what they are.
     (
         r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_\-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_\-]{16,}|xox[abpr]-[A-Za-z0-9\-]{10,}|AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_\-]{30,}|nvapi-[A-Za-z0-9_\-]{16,}|r8_[A-Za-z0-9]{20,})",
@@ -19,7 +19,31 @@ const PATTERNS: [(&str, &str); 9] = [
         r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/_.=\-]{8,}",
         "$1 <secret>",
     ),
-    // `WANDB_API_KEY=...`, `"token": "..."`, `--password ...`.
+    // `Authorization: Token abc`, and what else takes a key of hex digits.
+    (
+        r#"(?i)(\bauthorization["']?\s*[=:]\s*["']?[a-z\-]+\s+)[^\s"'<]{8,}"#,
+        "$1<secret>",
+    ),
+    (r"(?i)\b(token|login|key)\s+[0-9a-f]{32,}\b", "$1 <secret>"),
+    (
+        r"(?i)(\bwandb\s+login\s+(?:--[a-z\-]+\s+)*)[A-Za-z0-9_\-]{16,}",
+        "$1<secret>",
+    ),
+    // `--password abc`, `--api-key "a b c"`.
+    (
+        r#"(?i)(--?[a-z0-9_\-]*(?:key|token|passwd|password|secret)[ \t]+)(?:"[^"\n]+"|'[^'\n]+'|[^\s"'\-][^\s"']{3,})"#,
+        "$1<secret>",
+    ),
+    // `password: "a b c"`.
+    (
+        r#"(?i)((?:api[_-]?key|access[_-]?key|secret[_-]?key|secret|token|passwd|password|private[_-]?key)["']?\s*[=:]\s*)"[^"\n]{4,}""#,
+        "$1<secret>",
+    ),
+    (
+        r#"(?i)((?:api[_-]?key|access[_-]?key|secret[_-]?key|secret|token|passwd|password|private[_-]?key)["']?\s*[=:]\s*)'[^'\n]{4,}'"#,
+        "$1<secret>",
+    ),
+    // `WANDB_API_KEY=...`, `"token": "..."`.
     (
         r#"(?i)((?:api[_-]?key|access[_-]?key|secret[_-]?key|secret|token|passwd|password|private[_-]?key)["']?\s*[=:]\s*["']?)[^\s"',;)}\]]{4,}"#,
         "$1<secret>",

@@ -541,6 +541,31 @@ fn secrets_are_masked_and_the_rest_stays() {
     ] {
         assert!(!masked.contains(secret), "{secret} in {masked}");
     }
+    let hex = "0123456789abcdef0123456789abcdef01234567";
+    let spoken = format!(
+        "--api-key abcd1234 --password 'hunter22 tail' --token tok_98765 Authorization: Token {hex}; wandb login {hex} password=\"first second\" 'secret': 'third fourth'"
+    );
+    let masked_too = mask_secrets(&spoken);
+    for secret in [
+        "abcd1234",
+        "hunter22",
+        "tail",
+        "tok_98765",
+        "01234567",
+        "first",
+        "second",
+        "third",
+        "fourth",
+    ] {
+        assert!(!masked_too.contains(secret), "{secret} in {masked_too}");
+    }
+    for plain in [
+        "--max-tokens 4096 --key --verbose",
+        "the token is missing",
+        "log in with wandb login first",
+    ] {
+        assert_eq!(mask_secrets(plain), plain);
+    }
     assert!(masked.contains("~/a.py"));
     assert_eq!(mask_secrets("12 tokens per second"), "12 tokens per second");
 }
