@@ -5,13 +5,19 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 use subtle::ConstantTimeEq;
 
 /// Who may ask, and by which name.
 pub struct Guard {
     token: Option<String>,
     hosts: Vec<String>,
+    /// It listens to all addresses of the machine, and may be called by any of
+    /// them; names have to be allowed.
+    is_everywhere: bool,
 }
 
 impl Guard {
@@ -20,8 +26,6 @@ impl Guard {
             .into_iter()
             .map(|host| host.to_ascii_lowercase())
             .collect();
-        // Whoever knows the token of a server that listens to all addresses
-        // may call it by any of them; names have to be allowed.
         for name in ["localhost", "127.0.0.1", "[::1]"] {
             hosts.push(name.to_owned());
         }
@@ -29,30 +33,29 @@ impl Guard {
             SocketAddr::V4(address) => address.ip().to_string(),
             SocketAddr::V6(address) => format!("[{}]", address.ip()),
         });
-        Self { token, hosts }
+        Self {
+            token,
+            hosts,
+            is_everywhere: address.ip().is_unspecified(),
+        }
     }
 
     /// A page of another site can reach a loopback server through a name that
-    /// it made point here; it can not make the browser send another Host.
+    /// it made point here; it can not make the browser send another Host. An
+    /// address is no such name.
     fn knows_host(&self, uri: &Uri, headers: &HeaderMap) -> bool {
-        let named = match headers.get(header::HOST) {
-            Some(host) => host.to_str().ok(),
-            None => uri.authority().map(|authority| authority.as_str()),
+        let Some(host) = host_of(uri, headers) else {
+            return false;
         };
-        named.is_some_and(|named| self.is_ours(named))
+        self.is_ours(&host) || (self.is_everywhere && is_address(&host))
     }
 
-    fn is_ours(&self, authority: &str) -> bool {
-        let host = match authority.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-            _ => authority,
-        };
-        let host = host.to_ascii_lowercase();
-        self.hosts.contains(&host)
+    fn is_ours(&self, host: &str) -> bool {
+        self.hosts.iter().any(|ours| ours == host)
     }
 
     /// A page of another site may not read along either.
-    fn knows_origin(&self, headers: &HeaderMap) -> bool {
+    fn knows_origin(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(header::ORIGIN) else {
             return true;
         };
@@ -64,7 +67,10 @@ impl Guard {
                     .strip_prefix("http://")
                     .or_else(|| origin.strip_prefix("https://"))
             })
-            .is_some_and(|authority| self.is_ours(authority))
+            .map(without_port)
+            .is_some_and(|origin| {
+                self.is_ours(&origin) || host_of(uri, headers).is_some_and(|host| host == origin)
+            })
     }
 
     fn knows_token(&self, headers: &HeaderMap) -> bool {
@@ -78,6 +84,34 @@ impl Guard {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map_or("", |(_, token)| token.trim());
         given.as_bytes().ct_eq(token.as_bytes()).into()
+    }
+}
+
+/// The name by which a request calls this server.
+fn host_of(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    let named = match headers.get(header::HOST) {
+        Some(host) => host.to_str().ok(),
+        None => uri.authority().map(|authority| authority.as_str()),
+    };
+    named.map(without_port)
+}
+
+fn without_port(authority: &str) -> String {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    host.to_ascii_lowercase()
+}
+
+/// `10.0.0.7` or `[fe80::7]`.
+fn is_address(host: &str) -> bool {
+    let six = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match six {
+        Some(host) => host.parse::<Ipv6Addr>().is_ok(),
+        None => host.parse::<Ipv4Addr>().is_ok(),
     }
 }
 
@@ -98,7 +132,7 @@ pub async fn check(State(app): State<Arc<App>>, request: Request, next: Next) ->
             StatusCode::MISDIRECTED_REQUEST,
             "this server is not known by that name; allow it with --allow-host",
         ))
-    } else if !guard.knows_origin(request.headers()) {
+    } else if !guard.knows_origin(request.uri(), request.headers()) {
         Some(Problem::new(
             StatusCode::FORBIDDEN,
             "pages of another site may not read this",

@@ -154,7 +154,7 @@ impl Served {
         let mut child = command()
             .arg("serve")
             .arg(root.path())
-            .args(["--bind", "127.0.0.1:0"])
+            .env("RAGICAMP_BIND", "127.0.0.1:0")
             .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
@@ -602,6 +602,7 @@ fn only_those_who_may_ask_are_answered() {
     assert_eq!(host("127.0.0.1.evil.example:8642"), 421);
     assert_eq!(host("localhost:1"), 200);
     assert_eq!(host("gpu7.example:8642"), 200);
+    assert_eq!(host("10.1.2.3:8642"), 421);
     let foreign = served.send("GET", "/api/studies", "Origin: http://evil.example\r\n");
     assert_eq!(foreign.status, 403);
     for method in ["POST", "PUT", "DELETE", "PATCH"] {
@@ -613,6 +614,26 @@ fn only_those_who_may_ask_are_answered() {
     assert!(answer.headers["content-security-policy"].starts_with("default-src 'none'"));
     assert_eq!(answer.headers["x-content-type-options"], "nosniff");
     assert_eq!(answer.headers["cache-control"], "no-store");
+}
+
+#[test]
+fn a_server_of_all_addresses_may_be_called_by_any_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "token", "s3cret-token\n");
+    let token = dir.path().join("token").display().to_string();
+    let served = Served::start(&["--bind", "0.0.0.0:0", "--token-file", &token]);
+    let asked = |headers: &str| {
+        let headers = format!("{headers}Authorization: Bearer s3cret-token\r\n");
+        served.send("GET", "/api/studies", &headers).status
+    };
+    assert_eq!(asked("Host: 10.1.2.3:8642\r\n"), 200);
+    assert_eq!(asked("Host: [fe80::7]\r\n"), 200);
+    assert_eq!(asked("Host: evil.example\r\n"), 421);
+    assert_eq!(asked("Host: 10.1.2.3.evil.example:1\r\n"), 421);
+    // A page of this server reads it, one of another address does not.
+    let from = |origin: &str| asked(&format!("Host: 10.1.2.3:1\r\nOrigin: http://{origin}\r\n"));
+    assert_eq!(from("10.1.2.3:1"), 200);
+    assert_eq!(from("10.9.9.9:1"), 403);
 }
 
 #[test]
