@@ -5,6 +5,7 @@ mod grid;
 use super::run::switch;
 use crate::{
     artifacts::{Health, StudyHealth, scan, studies},
+    diagnosis::printable,
     domain::{FailureClass, Phase},
     errortrace::dedupe_key,
 };
@@ -236,7 +237,7 @@ impl Row {
                 or_dash(health.failure_class.map(FailureClass::as_str)),
                 or_dash(health.idle_seconds.map(ago).as_deref()),
                 resume,
-                or_dash(health.error.as_deref()),
+                or_dash(health.error.as_deref().map(one_line).as_deref()),
             ],
             color: match health.phase {
                 _ if health.is_failed() => Some(Color::Red),
@@ -325,6 +326,11 @@ fn summary(study: &StudyHealth) -> String {
     text
 }
 
+/// A server's words in a line that the terminal takes no orders from.
+fn one_line(text: &str) -> String {
+    printable(text, usize::MAX)
+}
+
 /// Failures with the same class and the same error, numbers and paths aside,
 /// as `errors` groups them; most frequent first.
 fn print_failures(study: &StudyHealth, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -353,7 +359,7 @@ fn print_failures(study: &StudyHealth, out: &mut dyn Write) -> anyhow::Result<()
     )?;
     for ((class, _), members) in groups {
         let error = members.first().map_or("", |health| error_of(health));
-        writeln!(out, "\n{} x [{class}] {error}", members.len())?;
+        writeln!(out, "\n{} x [{class}] {}", members.len(), one_line(error))?;
         for health in &members {
             writeln!(
                 out,
@@ -362,7 +368,7 @@ fn print_failures(study: &StudyHealth, out: &mut dyn Write) -> anyhow::Result<()
             )?;
         }
         if let Some(advice) = members.iter().find_map(|health| health.advice.as_ref()) {
-            writeln!(out, "    {advice}")?;
+            writeln!(out, "    {}", one_line(advice))?;
         }
         if let Some(health) = members.first() {
             writeln!(

@@ -1,6 +1,7 @@
 use super::{exit::is_closed, words::count};
 use crate::{
     artifacts::EventLog,
+    diagnosis::printable_lines,
     domain::{Event, Phase},
     runner::{LaneDevice, Listener},
 };
@@ -190,8 +191,13 @@ fn subject(event: &Event) -> Option<&str> {
     }
 }
 
-/// What is worth a line of its own, and how it reads.
+/// What is worth a line of its own; a server's words in it give the terminal
+/// no orders.
 fn line(event: &Event, tally: &Tally) -> Option<String> {
+    sentence(event, tally).map(|line| printable_lines(&line))
+}
+
+fn sentence(event: &Event, tally: &Tally) -> Option<String> {
     let counter = |name: &str| {
         let width = tally.experiments.to_string().len();
         format!(

@@ -3,6 +3,7 @@
 use super::{run::switch, words::whole};
 use crate::{
     artifacts::ExperimentDir,
+    diagnosis::printable_lines,
     domain::{Prediction, Question},
 };
 use clap::Args;
@@ -139,12 +140,14 @@ fn items(directory: &ExperimentDir, questions: &[Question]) -> anyhow::Result<Ve
     Ok(items.into_values().collect())
 }
 
+/// What a model or a dataset wrote must not give the terminal orders.
 fn print(item: &Item, out: &mut dyn Write) -> anyhow::Result<()> {
-    writeln!(out, "Question {}: {}", item.idx, item.question)?;
+    let question = printable_lines(&item.question);
+    writeln!(out, "Question {}: {question}", item.idx)?;
     let gold = if item.expected.is_empty() {
         "(none)".to_owned()
     } else {
-        item.expected.join(" | ")
+        printable_lines(&item.expected.join(" | "))
     };
     match &item.record {
         None => {
@@ -154,24 +157,26 @@ fn print(item: &Item, out: &mut dyn Write) -> anyhow::Result<()> {
         Some(record) => {
             if let Some(prompt) = &record.prompt {
                 writeln!(out, "  Prompt:")?;
-                for line in prompt.lines() {
+                for line in printable_lines(prompt).lines() {
                     writeln!(out, "    | {line}")?;
                 }
             }
             if !record.retrieved.is_empty() {
                 writeln!(out, "  Passages:")?;
                 for (rank, hit) in record.retrieved.iter().enumerate() {
-                    writeln!(out, "    {}. {} (score {:.4})", rank + 1, hit.id, hit.score)?;
+                    let id = printable_lines(&hit.id);
+                    writeln!(out, "    {}. {id} (score {:.4})", rank + 1, hit.score)?;
                 }
             }
             writeln!(out, "  Gold:    {gold}")?;
-            writeln!(out, "  Answer:  {}", record.prediction)?;
+            writeln!(out, "  Answer:  {}", printable_lines(&record.prediction))?;
             if let Some(error) = &record.error {
                 let class = record
                     .failure_class
                     .map(|class| format!("[{class}] "))
                     .unwrap_or_default();
-                writeln!(out, "  Error:   {class}{}", error.trim_end())?;
+                let error = printable_lines(error.trim_end());
+                writeln!(out, "  Error:   {class}{error}")?;
             }
             for (metric, score) in &record.metrics {
                 writeln!(out, "  {metric}: {score}")?;

@@ -99,3 +99,20 @@ fn what_is_not_there_is_a_mistake_of_usage() {
         2
     );
 }
+
+#[test]
+fn what_a_model_answered_gives_the_terminal_no_orders() {
+    let root = experiment();
+    std::fs::write(
+        root.path().join("predictions.json"),
+        r#"{"predictions": [{"idx": 0, "prediction": "one\n\u001b]0;title\u0007two \u001b[2J", "prompt": "\u001b[1mWho?"}]}"#,
+    )
+    .unwrap();
+    let args = ShowArgs {
+        idx: Some(0),
+        ..ShowArgs::default()
+    };
+    let (_, text) = shown(args, &root);
+    assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
+    assert!(text.contains("one\n") && text.contains("two"), "{text:?}");
+}

@@ -5,7 +5,8 @@ use super::{
     words,
 };
 use crate::{
-    artifacts::StudyDir, domain::Phase, errortrace::dedupe_key, runner::RunReport, study::Study,
+    artifacts::StudyDir, diagnosis::printable, domain::Phase, errortrace::dedupe_key,
+    runner::RunReport, study::Study,
 };
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, io::Write};
@@ -141,7 +142,7 @@ fn failures(report: &RunReport, out: &mut dyn Write) -> Result<(), CliError> {
         } else {
             format!("{} x ", names.len())
         };
-        say(out, &format!("  {times}{error}"))?;
+        say(out, &format!("  {times}{}", printable(&error, usize::MAX)))?;
         for name in names.iter().take(3) {
             say(out, &format!("      {name}"))?;
         }

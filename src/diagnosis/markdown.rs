@@ -81,6 +81,15 @@ pub fn printable(text: &str, max: usize) -> String {
     out
 }
 
+/// `text` with its line breaks, and without what a terminal would take for an
+/// order.
+pub fn printable_lines(text: &str) -> String {
+    let is_order = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    text.chars()
+        .map(|letter| if is_order(letter) { ' ' } else { letter })
+        .collect()
+}
+
 /// `7 times, lines 3, 9, 12 ..., since 2025-12-10T03:58:22Z`.
 pub fn seen(group: &Group) -> String {
     let mut text = if group.count == 1 {

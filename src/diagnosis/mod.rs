@@ -17,7 +17,7 @@ mod tests;
 pub use bounds::Bounds;
 pub use causes::{Cause, causes};
 pub use growing_log::GrowingLog;
-pub use markdown::{markdown, printable, seen};
+pub use markdown::{markdown, printable, printable_lines, seen};
 pub use source::{Source, load};
 
 use std::{
