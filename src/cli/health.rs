@@ -332,13 +332,17 @@ fn one_line(text: &str) -> String {
 }
 
 /// Failures with the same class and the same error, numbers and paths aside,
-/// as `errors` groups them; most frequent first.
+/// as `errors` groups them; most frequent first. Missing metrics are a failure
+/// here, as a run counts them.
 fn print_failures(study: &StudyHealth, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut groups: BTreeMap<(&str, String), Vec<&Health>> = BTreeMap::new();
-    for health in study.experiments.iter().filter(|one| one.is_failed()) {
-        let class = health
-            .failure_class
-            .map_or("no class", FailureClass::as_str);
+    let is_lost = |one: &&Health| one.is_failed() || one.lacks_metrics();
+    for health in study.experiments.iter().filter(is_lost) {
+        let class = match health.failure_class {
+            Some(class) => class.as_str(),
+            None if health.lacks_metrics() => "no metrics",
+            None => "no class",
+        };
         let key = dedupe_key(None, error_of(health));
         groups.entry((class, key)).or_default().push(health);
     }

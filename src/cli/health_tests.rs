@@ -157,3 +157,27 @@ fn a_terminal_without_colours_gets_none() {
     assert!(!told(&[("TERM", "xterm"), ("NO_COLOR", "1")]));
     assert!(!told(&[("TERM", "dumb")]));
 }
+
+#[test]
+fn missing_metrics_are_among_the_failures_with_their_reason() {
+    let (_root, path) = study(&[
+        ("a", Phase::ComputingMetrics, None),
+        ("b", Phase::Complete, None),
+    ]);
+    let directory = crate::artifacts::ExperimentDir::new(path.join("a"));
+    let mut state = directory.state().unwrap().unwrap();
+    state.error = Some("the metric llm_judge is not computed: no \u{1b}[2Jkey".to_owned());
+    directory.write_state(&state).unwrap();
+    let (_, text) = text(&HealthArgs {
+        show_failed: true,
+        ..args(&path)
+    });
+    assert!(
+        text.contains("1 x [no metrics] the metric llm_judge is not computed: no  [2Jkey\n"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("Nothing failed.") && !text.contains('\u{1b}'),
+        "{text:?}"
+    );
+}

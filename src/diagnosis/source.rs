@@ -4,7 +4,8 @@ use super::{Bounds, DiagnosisError, growing_log::GrowingLog};
 use crate::{
     artifacts::{ExperimentDir, LeaseOptions, Liveness, parse_time},
     errortrace::{
-        Context, ErrorPhase, Extractor, Limits, Report, Status, explain_failure, parse_error_log,
+        Context, ErrorPhase, Extractor, Limits, Report, Status, explain_failure,
+        explain_missing_metrics, parse_error_log,
     },
 };
 use serde_json::Value;
@@ -103,6 +104,12 @@ impl Source {
                 report.settle_on(&log.message, analysis, begun);
             }
             summary = summary.or(Some(log.message));
+        } else if status == Status::Failed
+            && phase == "computing_metrics"
+            && let Some(error) = &summary
+        {
+            let analysis = explain_missing_metrics(error, &context);
+            report.settle_on(error, analysis, begun);
         }
         Ok(Source {
             name: name_of(directory),

@@ -154,6 +154,20 @@ pub fn explain_failure(
     explanation
 }
 
+/// Explains why an experiment whose questions are answered has not all of its
+/// metrics, from what was said about those that are missing.
+pub fn explain_missing_metrics(message: &str, context: &Context) -> Explanation {
+    let mut explanation = explain_failure(message, FailureClass::Permanent, None, context);
+    if explanation.subtype == fallback(FailureClass::Permanent).subtype {
+        "missing_metrics".clone_into(&mut explanation.subtype);
+    }
+    explanation.description = format!(
+        "The answers are there, and metrics of them are missing. {}",
+        explanation.description
+    );
+    explanation
+}
+
 /// Whether a row can be what the executor took a failure for.
 fn compatible(rule: RuleClass, class: FailureClass) -> bool {
     match class {

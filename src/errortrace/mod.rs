@@ -50,7 +50,7 @@ mod tests;
 
 pub use classify::{Confidence, ErrorClass};
 pub use exception::{Link, Raised, Traceback};
-pub use explain::{Context, Explanation, explain_failure};
+pub use explain::{Context, Explanation, explain_failure, explain_missing_metrics};
 pub use extractor::{Extractor, Limits};
 pub use frame::Frame;
 pub use group::Group;

@@ -322,3 +322,21 @@ fn an_experiment_whose_process_died_has_failed_in_json_too() {
     assert_eq!(value["errors"].as_array().unwrap().len(), 1);
 }
 
+#[test]
+fn missing_metrics_are_told_with_their_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = "the metric llm_judge is not computed: 3 of 3 answers have no score: openai:j at http://127.0.0.1:1/v1 wants a key (401 Unauthorized: x): set OPENAI_API_KEY";
+    let state = serde_json::json!({"phase": "computing_metrics", "error": error});
+    fs::write(dir.path().join("state.json"), state.to_string()).unwrap();
+    let mut args = args(vec![dir.path().to_owned()]);
+    let (_, text) = output(&args);
+    assert!(text.contains("llm_judge is not computed"), "{text}");
+    assert!(text.contains("metrics of them are missing"), "{text}");
+    assert!(text.contains("Set OPENAI_API_KEY"), "{text}");
+    args.json = true;
+    let value: serde_json::Value = serde_json::from_str(&output(&args).1).unwrap();
+    assert_eq!(
+        (&value["status"], &value["error_summary"]),
+        (&"failed".into(), &error.into())
+    );
+}
