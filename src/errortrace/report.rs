@@ -247,8 +247,13 @@ impl Report {
             return;
         };
         let group = self.groups.remove(at);
-        let known = self.root_cause.as_ref();
-        if known.and_then(|root| root.dedupe_key.as_ref()) != Some(&group.key) {
+        let is_known = |root: &&mut RootCause| root.dedupe_key.as_ref() == Some(&group.key);
+        if let Some(root) = self.root_cause.as_mut().filter(is_known) {
+            // Its own words, without what the logger put before them.
+            if root.exception_type.is_none() {
+                error.clone_into(&mut root.message);
+            }
+        } else {
             self.forget_root(error);
             self.traceback = group.traceback().cloned();
             self.raw_traceback = self

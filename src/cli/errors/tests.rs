@@ -252,7 +252,7 @@ fn after_a_resume_the_error_and_what_it_means_are_those_of_the_last_attempt() {
         asked_of_a_server(&at, NO_KEY, "permanent", &log);
         let (_, text) = output(&args(vec![at.clone()]));
         let cause = text.lines().find(|line| line.contains("Cause")).unwrap();
-        assert!(cause.contains("wants a key"), "{name}: {text}");
+        assert!(cause.contains("Cause  openai:m at"), "{name}: {text}");
         assert!(text.contains("(auth)"), "{name}: {text}");
         let mut args = args(vec![at]);
         args.copy_report = true;
