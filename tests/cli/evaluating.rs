@@ -302,6 +302,27 @@ fn passages_of_another_index_than_was_searched_are_no_evidence() {
 }
 
 #[test]
+fn passages_that_are_not_found_any_more_are_no_evidence_either() {
+    let place = ran_over_a_corpus("f1");
+    // As of a version that did not put the index on record.
+    let path = format!("outputs/s/{RAG}/metadata.json");
+    let mut metadata = place.json(&path);
+    metadata["index"] = Value::Null;
+    place.write(&path, &metadata.to_string());
+    let corpus = place.text("encyclopedia.jsonl");
+    place.write(
+        "encyclopedia.jsonl",
+        &corpus.replace("\"id\": \"", "\"id\": \"new-"),
+    );
+    assert_ne!(place.text("encyclopedia.jsonl"), corpus);
+    let done = place.exits(1, &["metrics", "outputs/s", "-m", "answer_in_context"]);
+    assert!(
+        done.err.contains("which is not found for it any more"),
+        "{done:#?}"
+    );
+}
+
+#[test]
 fn a_study_that_asks_for_one_more_metric_keeps_those_over_passages() {
     let place = ran_over_a_corpus("answer_in_context");
     let results = format!("outputs/s/{RAG}/results.json");
