@@ -18,6 +18,7 @@ mod drift;
 mod encoders;
 mod environment;
 mod experiment;
+mod experiment_inputs;
 mod experiment_scores;
 mod generation;
 mod heap;

@@ -165,7 +165,8 @@ pub(super) const STUDY: &[Key] = &[
     used(
         "batch_timeout",
         Shape::Duration,
-        "Time without a single token until a batch counts as hung (default: 10m).",
+        "Time without a single token until a batch counts as hung (default: 10m); a request to a \
+         server may take a third of it.",
     ),
     used(
         "load_timeout",
