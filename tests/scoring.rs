@@ -466,6 +466,7 @@ nli: {model: 'hf:./nli'}
         bench.metrics(gold)["recall@5"].is_null(),
         "nothing was searched"
     );
+    bench.call(0, &["verify", "outputs/s"]);
     let questions = bench.json(gold, "questions.json");
     assert_eq!(questions["questions"][1]["context"][1], "Or in Oslo.");
 

@@ -9,7 +9,7 @@ use crate::{
     artifacts::{
         ArtifactError, ExperimentDir, JournalContents, Lie, Liveness, Sealed, StudyDir, examine,
     },
-    domain::{Phase, Prediction, Question},
+    domain::{ExperimentSpec, Phase, Prediction, Question},
     metrics,
 };
 use serde::Serialize;
@@ -255,12 +255,14 @@ impl Look<'_> {
         }
         // A failed experiment is scored by its answers alone.
         let is_complete = phase == Phase::Complete;
-        let is_rag = self
-            .dir
-            .metadata()?
-            .is_some_and(|metadata| metadata.spec.get("retriever").is_some());
+        let spec = self.dir.metadata()?.map_or(Value::Null, |found| found.spec);
+        let is_rag = spec.get("retriever").is_some();
+        let has_own = serde_json::from_value::<ExperimentSpec>(spec)
+            .is_ok_and(|spec| spec.reads_own_passages());
         let evaluation = metrics::evaluate_with(&names, predictions, &|record| {
             let question = questions.get(&record.idx).filter(|_| is_complete);
+            // A question's own passages were not found by anybody.
+            let question = question.filter(|_| !has_own);
             metrics::Evidence {
                 supporting: question.map_or(&[], |question| question.supporting.as_slice()),
                 // No texts, but a search that found nothing is a search.
