@@ -72,7 +72,13 @@ const HOUSE: &[Room] = &[
     room("datasets", ADAPTERS, Knows::Only(&["hub", "records"])),
     room("records", ADAPTERS, Knows::Only(&[])),
     room("artifacts", ADAPTERS, Knows::Only(&[])),
-    room("diagnosis", ADAPTERS, Knows::Only(&["errortrace"])),
+    // Which attempt an error is of, and whether its process lives, the lease
+    // tells.
+    room(
+        "diagnosis",
+        ADAPTERS,
+        Knows::Only(&["artifacts", "errortrace"]),
+    ),
     room("hub", ADAPTERS, Knows::Only(&[])),
     room("study", PURE, Knows::Only(&[])),
     room("execution", PURE, Knows::Only(&[])),
