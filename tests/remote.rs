@@ -75,6 +75,23 @@ fn holds_key(dir: &Path) -> bool {
 }
 
 #[test]
+fn answers_that_were_cut_off_before_a_word_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Loopback::start(|_, _| {
+        let reply = json!({
+            "choices": [{"message": {"content": null}, "finish_reason": "length"}],
+            "usage": {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11},
+        });
+        Says::Reply(200, "", reply.to_string())
+    });
+    let output = run(dir.path(), &server.url());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    let sentence = "6 of 6 answers are empty, and took all 4 tokens of max_new_tokens";
+    assert_eq!(told.matches(sentence).count(), 1, "{told}");
+}
+
+#[test]
 fn a_remote_model_answers_a_study_through_its_troubles() {
     let dir = tempfile::tempdir().unwrap();
     let server = Loopback::start(|number, seen| {

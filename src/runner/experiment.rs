@@ -242,9 +242,30 @@ impl ExperimentRun<'_, '_> {
             if let Some(verdict) = self.settle(state, &generated, &questions, &best, start)? {
                 return Ok(verdict);
             }
+            self.remark_on_silence(&best);
         }
         self.enter(state, Phase::Generated)?;
         self.score(state, &questions, &mut best, start)
+    }
+
+    /// An answer that was cut off before its first word is one, and no failure;
+    /// but a model that thinks first may need a higher limit.
+    fn remark_on_silence(&mut self, best: &BTreeMap<usize, Prediction>) {
+        let limit = self.spec.generation.max_new_tokens;
+        let is_silent = |record: &&Prediction| {
+            record.is_answered()
+                && record.prediction.trim().is_empty()
+                && record.tokens_out >= limit
+        };
+        let silent = best.values().filter(is_silent).count();
+        if silent > 0 {
+            self.ears.remark(&format!(
+                "{}: {silent} of {} answers are empty, and took all {limit} tokens of \
+                 max_new_tokens: a model that thinks first needs more",
+                self.spec.name,
+                best.len()
+            ));
+        }
     }
 
     /// Begins a new record in place of one that is lost, where no answer was of
