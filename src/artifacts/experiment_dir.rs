@@ -139,13 +139,10 @@ impl ExperimentDir {
     /// # Errors
     /// When neither can be read.
     pub fn identity(&self) -> Result<Option<StoredIdentity>> {
-        let told = match self.metadata() {
-            Ok(metadata) => Ok(metadata.and_then(|metadata| metadata.identity())),
-            Err(error @ ArtifactError::Malformed { .. }) => Err(error),
-            Err(error) => return Err(error),
-        };
-        if let Ok(Some(identity)) = told {
-            return Ok(Some(identity));
+        let told = self.metadata();
+        let told = told.map(|metadata| metadata.and_then(|metadata| metadata.identity()));
+        if !matches!(told, Ok(None) | Err(ArtifactError::Malformed { .. })) {
+            return told;
         }
         match self.state() {
             Ok(Some(state)) if !state.spec_hash.is_empty() => Ok(Some(StoredIdentity {

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs, io,
     path::Path,
 };
 
@@ -63,8 +64,13 @@ impl PredictionsFile {
     /// records; one sentence, with the line where there are lines.
     pub fn load(path: &Path) -> Result<Self> {
         let wrong = |why: String| ArtifactError::malformed(path, why);
-        let Some(bytes) = atomic::read(path)? else {
-            return Err(wrong("there is no such file".to_owned()));
+        // Whoever names a file may well name a pipe.
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(wrong("there is no such file".to_owned()));
+            }
+            Err(source) => return Err(ArtifactError::io("reading", path, source)),
         };
         // Some editors put a byte order mark in front.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);

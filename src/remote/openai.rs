@@ -113,6 +113,13 @@ impl OpenAi {
         self
     }
 
+    /// The same, waiting at most so long at once where the server asks for it.
+    #[must_use]
+    pub fn with_longest_pause(mut self, pause: Duration) -> Self {
+        self.patience.longest_pause = pause;
+        self
+    }
+
     /// The same for whom sampled answers will do: a temperature of 0 is left
     /// out where the server takes only its own.
     #[must_use]

@@ -242,7 +242,9 @@ impl ExperimentRun<'_, '_> {
             if let Some(verdict) = self.settle(state, &generated, &questions, &best, start)? {
                 return Ok(verdict);
             }
-            self.remark_on_silence(&best);
+            if AgentPlan::of(self.spec).is_single_step() {
+                self.remark_on_silence(&best);
+            }
         }
         self.enter(state, Phase::Generated)?;
         self.score(state, &questions, &mut best, start)

@@ -7,7 +7,7 @@ use crate::{
     remote::{AnswerCache, OpenAi},
     study::LlmJudge,
 };
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 /// Requests given to the client together, for each that it sends at once.
 const ROUNDS_PER_BATCH: usize = 8;
@@ -30,6 +30,9 @@ pub struct Judge {
     client: Result<(OpenAi, AnswerCache), String>,
 }
 
+/// A server may ask to wait so long: a run that is to stop waits with it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
 /// A verdict's score, or why there is none.
 pub type Verdict = Result<f64, String>;
 
@@ -48,6 +51,7 @@ impl Judge {
                     client
                         .with_concurrency(judge.concurrency)
                         .with_any_temperature()
+                        .with_longest_pause(LONGEST_PAUSE)
                 })
                 .and_then(|client| {
                     let answers = AnswerCache::open(&cache.join("judge"), &client.identity());
@@ -198,7 +202,9 @@ impl Asking<'_> {
                     self.verdicts
                         .insert(idx, Err(failure.first_line().to_owned()));
                 }
-                GenerationEvent::Progress { .. } => {}
+                GenerationEvent::Progress { .. } => {
+                    go_on();
+                }
             });
         if let Some(failure) = lost {
             tracing::warn!("the judge's answers are not kept: {failure}");

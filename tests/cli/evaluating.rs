@@ -506,3 +506,12 @@ fn gold_answers_may_be_those_of_triviaqa_behind_a_byte_order_mark() {
     let scores = aggregate(&place, "p.jsonl");
     assert_eq!(scores["exact_match"], 2.0 / 3.0, "{scores:#}");
 }
+
+#[test]
+fn predictions_may_come_out_of_a_pipe() {
+    let place = Place::new();
+    let records = "{\"prediction\": \"a\", \"golden_answers\": [\"a\"]}\n";
+    let mut call = place.command(&["evaluate", "/dev/stdin"]);
+    let done = call.write_stdin(records).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+}

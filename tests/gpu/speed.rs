@@ -1,7 +1,8 @@
 //! Qwen2.5-7B's shape with random weights: 64 prompts of 1,000 random tokens,
-//! 32 new ones each, and 8 of 8,000. Prints rates and how much of the floors they are: the
-//! bytes of weights, keys and values over the bandwidth that a copy reaches,
-//! and the operations of the prompts over the rate of a plain bf16 product.
+//! 32 new ones each, and 8 of 8,000. Prints rates and how much of the floors
+//! they are: the bytes of weights, keys and values over the bandwidth that a
+//! copy reaches, and the operations of the prompts over the rate of a plain
+//! bf16 product.
 //! `GPU_CHECK_KEEP=DIRECTORY` leaves the model there for another engine.
 
 use candle_core::{DType, Device as Candle, Tensor};
